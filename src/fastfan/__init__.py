@@ -1,0 +1,19 @@
+"""fastfan: a WebSocket fan-out engine. One log per topic, one cursor per subscriber, one system call per delivery."""
+
+from fastfan._engine import DUPLEX, PUBLISHER, SUBSCRIBER, Cause, Engine, EventKind, Partial, Topic
+from fastfan.errors import EngineClosed, EngineError, MisuseError, Overloaded
+
+__all__ = [
+    "DUPLEX",
+    "PUBLISHER",
+    "SUBSCRIBER",
+    "Cause",
+    "Engine",
+    "EngineClosed",
+    "EngineError",
+    "EventKind",
+    "MisuseError",
+    "Overloaded",
+    "Partial",
+    "Topic",
+]

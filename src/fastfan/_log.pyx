@@ -1,0 +1,327 @@
+"""One log per topic: frames end to end, in segments that readers share.
+
+    head                                   tail
+     │                                      │
+     ▼                                      ▼
+    [frame frame frame]──►[frame frame]──►[frame ····free····]
+          ▲                      ▲              ▲
+          cursor of a slow one   others         end_position, where the next frame goes
+
+Rules kept here:
+- A frame never spans two segments, and a segment's bytes never change once `end` covers them.
+- The appender holds `lock`. It writes the bytes, then `end`, then `next_offset` and `end_position`, each with release;
+  a reader that took `end_position` with acquire may read every byte before it without a lock.
+- `next` is set once, after the last change of `end`: who sees a `next` knows that this segment is complete.
+- Who holds `lock` frees: log_trim() takes what is below the oldest segment anybody still needs.
+  A pinned segment leaves the log but not the memory; its last pin gives it back.
+- Positions count the bytes of the topic's whole life, so they compare across segments that are long gone.
+"""
+
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+
+cdef extern from "pages.h" nogil:
+    void *pages_map(size_t nbytes)
+    void *pages_grow(void *block, size_t bytes_old, size_t bytes_new)
+    void pages_unmap(void *block, size_t nbytes)
+
+cdef enum:
+    SMALLEST_BLOCK = 4096
+    MARK_STRIDE = 4096          # one mark a page: a walk from a mark reads at most this many bytes of headers
+    PAGED_FROM = 65536          # blocks from here on are mapped, so that freeing one shrinks the process
+    SPARE_MAX = 16 << 20        # bytes of free segments kept for reuse
+    PARTIAL_FIRST = 65536       # first room for a message that arrives in pieces; doubled when full
+
+
+# --- the pool -------------------------------------------------------------------------------------------------------
+
+cdef void pool_init(Pool *pool, uint64_t limit_bytes) noexcept nogil:
+    memset(pool, 0, sizeof(Pool))
+    mutex_init(&pool.lock)
+    pool.limit_bytes = limit_bytes
+
+
+cdef void pool_clear(Pool *pool) noexcept nogil:
+    cdef int size_class
+    cdef Segment *segment
+    for size_class in range(SIZE_CLASSES):
+        while pool.spare[size_class] != NULL:
+            segment = pool.spare[size_class]
+            pool.spare[size_class] = segment.next
+            block_free(segment)
+    pool.spare_bytes = 0
+    mutex_destroy(&pool.lock)
+
+
+cdef bint pool_allows(Pool *pool, uint64_t more_bytes) noexcept nogil:
+    return load_acquire(&pool.used_bytes) + more_bytes <= pool.limit_bytes
+
+
+cdef inline size_t class_block_bytes(int size_class) noexcept nogil:
+    return <size_t>SMALLEST_BLOCK << (2 * size_class)
+
+
+cdef inline size_t class_capacity(int size_class) noexcept nogil:
+    cdef size_t block_bytes = class_block_bytes(size_class)
+    return block_bytes - sizeof(Segment) - sizeof(Mark) * (block_bytes // MARK_STRIDE)
+
+
+cdef Segment *block_new(size_t block_bytes) noexcept nogil:
+    cdef Segment *segment
+    if block_bytes >= PAGED_FROM:
+        segment = <Segment *>pages_map(block_bytes)
+    else:
+        segment = <Segment *>malloc(block_bytes)
+    if segment != NULL:
+        segment.block_bytes = block_bytes
+    return segment
+
+
+cdef void block_free(Segment *segment) noexcept nogil:
+    if segment.block_bytes >= PAGED_FROM:
+        pages_unmap(segment, segment.block_bytes)
+    else:
+        free(segment)
+
+
+cdef void segment_reset(Segment *segment, int size_class) noexcept nogil:
+    cdef size_t block_bytes = segment.block_bytes
+    memset(segment, 0, sizeof(Segment))
+    segment.block_bytes = block_bytes
+    segment.size_class = size_class
+    segment.data = <uint8_t *>segment + sizeof(Segment)
+    segment.capacity = block_bytes - sizeof(Segment)
+    if size_class >= 0:
+        # The marks lie behind the data, so that a frame begins close to its segment's header.
+        segment.capacity = class_capacity(size_class)
+        segment.marks = <Mark *>(<uint8_t *>segment + block_bytes - sizeof(Mark) * (block_bytes // MARK_STRIDE))
+
+
+cdef Segment *pool_take(Pool *pool, size_t need_bytes, size_t wish_bytes) noexcept nogil:
+    """A segment with room for `need_bytes`, and for `wish_bytes` where a size class has it; NULL: no memory."""
+    cdef int size_class = 0
+    cdef Segment *segment = NULL
+    cdef size_t wanted = max(need_bytes, min(wish_bytes, class_capacity(SIZE_CLASSES - 1)))
+    while size_class < SIZE_CLASSES and class_capacity(size_class) < wanted:
+        size_class += 1
+    if size_class == SIZE_CLASSES:
+        segment = block_new(sizeof(Segment) + need_bytes)
+        size_class = -1
+    else:
+        mutex_lock(&pool.lock)
+        segment = pool.spare[size_class]
+        if segment != NULL:
+            pool.spare[size_class] = segment.next
+            pool.spare_bytes -= segment.block_bytes
+        mutex_unlock(&pool.lock)
+        if segment == NULL:
+            segment = block_new(class_block_bytes(size_class))
+    if segment != NULL:
+        segment_reset(segment, size_class)
+        add_fetch(&pool.used_bytes, <int64_t>segment.block_bytes)
+    return segment
+
+
+cdef void pool_release(Pool *pool, Segment *segment) noexcept nogil:
+    """Gives a segment back; the last pin calls it for one that left its log before."""
+    cdef bint kept = False
+    add_fetch(&pool.used_bytes, -<int64_t>segment.block_bytes)
+    if segment.size_class >= 0:
+        mutex_lock(&pool.lock)
+        kept = pool.spare_bytes + segment.block_bytes <= SPARE_MAX
+        if kept:
+            segment.next = pool.spare[segment.size_class]
+            pool.spare[segment.size_class] = segment
+            pool.spare_bytes += segment.block_bytes
+        mutex_unlock(&pool.lock)
+    if not kept:
+        block_free(segment)
+
+
+# --- appending (under the log's lock) -------------------------------------------------------------------------------
+
+cdef void log_init(Log *log, Pool *pool, uint64_t epoch) noexcept nogil:
+    memset(log, 0, sizeof(Log))
+    mutex_init(&log.lock)
+    log.pool = pool
+    log.epoch = epoch
+    log.next_offset = 1
+
+
+cdef void log_clear(Log *log) noexcept nogil:
+    """For a log without readers: gives everything back."""
+    log_trim(log, log.next_sequence)
+    mutex_destroy(&log.lock)
+
+
+cdef void log_link(Log *log, Segment *segment, uint64_t now_ns) noexcept nogil:
+    segment.sequence = log.next_sequence
+    segment.base = log.end_position
+    segment.first_offset = log.next_offset
+    segment.first_time_ns = now_ns
+    log.next_sequence += 1
+    if log.tail == NULL:
+        log.head = segment
+    else:
+        store_release_pointer(&log.tail.next, segment)
+    log.tail = segment
+
+
+cdef inline void log_publish_end(Log *log, Segment *segment, size_t frame_bytes) noexcept nogil:
+    segment.frames += 1
+    store_release(&segment.end, segment.end + frame_bytes)
+    store_release(&log.next_offset, log.next_offset + 1)
+    store_release(&log.end_position, log.end_position + frame_bytes)
+
+
+cdef inline void segment_mark(Segment *segment, size_t frame_bytes, uint64_t now_ns) noexcept nogil:
+    # Every stride that begins inside this frame points at it.
+    cdef size_t at = segment.end
+    cdef size_t stride = (at + MARK_STRIDE - 1) // MARK_STRIDE
+    while stride * MARK_STRIDE < at + frame_bytes:
+        segment.marks[stride].at = <uint32_t>at
+        segment.marks[stride].index = segment.frames
+        segment.marks[stride].time_ns = now_ns
+        stride += 1
+
+
+cdef bint log_append(Log *log, uint8_t opcode, const uint8_t *payload, size_t payload_bytes,
+                     size_t batch_bytes, uint64_t now_ns) noexcept nogil:
+    """Frames the payload at the end. `batch_bytes`: what is about to be appended in all, this frame included; it
+    picks the segment's size, so that a quiet topic holds little. False: the system has no memory."""
+    cdef size_t frame_bytes = frame_header_size(payload_bytes) + payload_bytes
+    cdef Segment *segment = log.tail
+    cdef size_t span
+    cdef uint8_t *out
+    if segment == NULL or segment.capacity - segment.end < frame_bytes:
+        span = 0 if log.head == NULL else log.end_position - log.head.base
+        segment = pool_take(log.pool, frame_bytes, max(batch_bytes, span // 2))
+        if segment == NULL:
+            return False
+        log_link(log, segment, now_ns)
+    out = segment.data + segment.end
+    out += frame_write_header(out, opcode, payload_bytes)
+    memcpy(out, payload, payload_bytes)
+    if segment.marks != NULL:
+        segment_mark(segment, frame_bytes, now_ns)
+    log_publish_end(log, segment, frame_bytes)
+    return True
+
+
+cdef void log_count_unseen(Log *log, size_t payload_bytes) noexcept nogil:
+    """A message that nobody is there to read: it has its offset and is not kept."""
+    store_release(&log.next_offset, log.next_offset + 1)
+    store_release(&log.end_position, log.end_position + frame_header_size(payload_bytes) + payload_bytes)
+
+
+cdef void log_trim(Log *log, uint64_t keep_from_sequence) noexcept nogil:
+    cdef Segment *segment
+    while log.head != NULL and log.head.sequence < keep_from_sequence:
+        segment = log.head
+        log.head = segment.next
+        if segment.pins:
+            segment.unlinked = True
+        else:
+            pool_release(log.pool, segment)
+    if log.head == NULL:
+        log.tail = NULL
+
+
+# --- a message that arrives in pieces -------------------------------------------------------------------------------
+
+cdef bint partial_extend(Pool *pool, Partial *partial, const uint8_t *data, size_t data_bytes) noexcept nogil:
+    """Adds bytes, charged to the pool as they come. False: no memory left, of the limit or of the system."""
+    cdef Segment *segment = partial.segment
+    cdef size_t need = sizeof(Segment) + FRAME_HEADER_MAX + partial.payload_bytes + data_bytes
+    cdef size_t block_bytes = PARTIAL_FIRST if segment == NULL else segment.block_bytes
+    cdef size_t had = 0 if segment == NULL else segment.block_bytes
+    if segment == NULL or need > block_bytes:
+        while block_bytes < need:
+            block_bytes *= 2
+        if not pool_allows(pool, block_bytes - had):
+            return False
+        segment = block_new(block_bytes) if segment == NULL else <Segment *>pages_grow(segment, had, block_bytes)
+        if segment == NULL:
+            return False
+        segment.block_bytes = block_bytes
+        partial.segment = segment
+        add_fetch(&pool.used_bytes, <int64_t>(block_bytes - had))
+    memcpy(<uint8_t *>segment + sizeof(Segment) + FRAME_HEADER_MAX + partial.payload_bytes, data, data_bytes)
+    partial.payload_bytes += data_bytes
+    return True
+
+
+cdef void partial_drop(Pool *pool, Partial *partial) noexcept nogil:
+    if partial.segment != NULL:
+        add_fetch(&pool.used_bytes, -<int64_t>partial.segment.block_bytes)
+        block_free(partial.segment)
+    partial.segment = NULL
+    partial.payload_bytes = 0
+
+
+cdef bint log_append_partial(Log *log, Partial *partial, uint8_t opcode, uint64_t now_ns) noexcept nogil:
+    """Makes the complete message part of the log: linked as it is when large, copied when a shared segment holds it.
+    The partial is empty afterwards. False: the system has no memory, and the partial is untouched."""
+    cdef Segment *segment = partial.segment
+    cdef size_t payload_bytes = partial.payload_bytes
+    cdef size_t header_bytes = frame_header_size(payload_bytes)
+    cdef const uint8_t *payload = NULL
+    if segment != NULL:
+        payload = <uint8_t *>segment + sizeof(Segment) + FRAME_HEADER_MAX
+    if header_bytes + payload_bytes <= class_capacity(SIZE_CLASSES - 1):
+        if not log_append(log, opcode, payload, payload_bytes, header_bytes + payload_bytes, now_ns):
+            return False
+        partial_drop(log.pool, partial)
+        return True
+    segment_reset(segment, -1)
+    # The header's size is known only now: it goes right before the payload, and the data begins there.
+    segment.data += FRAME_HEADER_MAX - header_bytes
+    segment.capacity = header_bytes + payload_bytes
+    frame_write_header(segment.data, opcode, payload_bytes)
+    log_link(log, segment, now_ns)
+    log_publish_end(log, segment, segment.capacity)
+    partial.segment = NULL
+    partial.payload_bytes = 0
+    return True
+
+
+# --- looking inside (any thread that holds the segment; `at` is below an `end` it has seen) ------------------------------
+
+cdef uint32_t walk_to(Segment *segment, size_t at, size_t *frame_at, uint64_t *time_ns) noexcept nogil:
+    """Index of the frame that holds byte `at`, and where that frame begins."""
+    cdef uint32_t index = 0
+    cdef size_t place = 0
+    cdef size_t size
+    cdef Mark *mark
+    time_ns[0] = segment.first_time_ns
+    if segment.marks != NULL:
+        mark = segment.marks + at // MARK_STRIDE
+        index, place, time_ns[0] = mark.index, mark.at, mark.time_ns
+    while True:
+        size = frame_size_at(segment.data + place)
+        if place + size > at:
+            break
+        place += size
+        index += 1
+    frame_at[0] = place
+    return index
+
+
+cdef size_t segment_frame_end(Segment *segment, size_t at) noexcept nogil:
+    """Where the frame that byte `at` stands inside ends; `at` itself when a frame begins there."""
+    cdef size_t frame_at = 0
+    cdef uint64_t time_ns
+    if at == 0 or at >= load_acquire(&segment.end):
+        return at
+    walk_to(segment, at, &frame_at, &time_ns)
+    return at if frame_at == at else frame_at + frame_size_at(segment.data + frame_at)
+
+
+cdef uint64_t segment_offset_at(Segment *segment, size_t at, uint64_t *time_ns) noexcept nogil:
+    """Offset of the message that byte `at` belongs to, and a time not after which it was published (within a stride)."""
+    cdef size_t frame_at = 0
+    if at >= load_acquire(&segment.end):
+        time_ns[0] = 0
+        return segment.first_offset + segment.frames
+    return segment.first_offset + walk_to(segment, at, &frame_at, time_ns)

@@ -1,0 +1,53 @@
+"""The loop that serves a set of connections: poll, read, flush, tick (rules in _loop.pyx)."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from fastfan._cursor cimport Sink, TopicState
+from fastfan._log cimport Pool
+from fastfan._mailbox cimport Inbox, Outbox, poller
+from fastfan._table cimport Table
+
+
+cdef struct Counters:
+    # Written by the loop's thread alone; others may read a word at any time.
+    uint64_t received_bytes
+    uint64_t sent_bytes
+    uint64_t pings
+    uint64_t held_publishers    # times a publisher had to wait for its topic or for memory
+    uint64_t turns
+
+cdef struct Loop:
+    # Shared, each with its own lock.
+    Pool *pool
+    Table table
+    Inbox inbox
+    Outbox outbox
+    # Set once.
+    poller poll
+    uint64_t write_timeout_ns
+    uint64_t close_deadline_ns
+    uint64_t tick_ns
+    int notsent_bytes
+    # The loop's own.
+    uint64_t now_ns
+    uint64_t last_tick_ns
+    uint64_t last_beat_ns
+    uint64_t random
+    bint ticking
+    uint64_t tick_due_ns        # when a tick that still waits was due; 0: none
+    bint room_wanted
+    TopicState *dirty           # topics with cursors to serve, in turn
+    TopicState *dirty_last
+    TopicState *live            # topics with cursors
+    Sink *held                  # readable publishers that have to wait
+    Sink *doomed
+    Sink *graves
+    uint8_t *buffer
+    Counters counters
+
+cdef int loop_init(Loop *loop, Pool *pool, uint64_t write_timeout_ns, uint64_t close_deadline_ns,
+                   int notsent_bytes, uint64_t seed) noexcept nogil
+cdef void loop_clear(Loop *loop) noexcept nogil
+cdef void loop_turn(Loop *loop, uint64_t budget_ns) noexcept nogil
+cdef void loop_abort_all(Loop *loop) noexcept nogil
+cdef void loop_abandon(Loop *loop, Sink *sink) noexcept nogil

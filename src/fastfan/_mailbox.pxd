@@ -1,0 +1,84 @@
+"""What passes between the shell and a loop: commands in, events out (rules in _mailbox.pyx)."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from fastfan._cursor cimport TopicState
+from fastfan._log cimport mutex_t
+
+
+cdef extern from "poller.h" nogil:
+    struct poller:
+        int fd
+    struct poller_event:
+        uint64_t token
+        uint32_t ready
+
+cdef enum CommandKind:
+    COMMAND_START       # data: the head, then the leftover; a: the descriptor, b: the head's size
+    COMMAND_SEND        # data: control frames
+    COMMAND_CLOSE       # data: our Close or nothing; a: CloseThen, b: behind the log?, c: deadline in ns, 0: the engine's
+    COMMAND_RESUME
+    COMMAND_ABORT
+    COMMAND_BEAT        # a: ping interval, b: pong deadline, c: longest step to count; all ns
+    COMMAND_WANT_ROOM
+
+cdef enum CloseThen:
+    THEN_AWAIT          # the peer's Close is awaited; what it still sends is lent
+    THEN_DISCARD        # nothing more is wanted from it
+
+cdef enum EventKind:
+    EVENT_LENT          # data: what the connection sent; it is not read again before resume()
+    EVENT_CONDEMNED     # detail: Cause
+    EVENT_DEPARTED      # detail: Cause; extra: whether our Close was sent whole
+    EVENT_ROOM          # publishers that were held may go on
+
+cdef struct Command:
+    Command *next
+    CommandKind kind
+    uint64_t token
+    uint64_t a
+    uint64_t b
+    uint64_t c
+    uint32_t data_bytes
+    uint8_t data[1]
+
+cdef struct Event:
+    Event *next
+    EventKind kind
+    uint64_t token
+    int detail
+    int extra
+    uint32_t data_bytes
+    uint8_t data[1]
+
+cdef struct Inbox:
+    mutex_t lock                # over commands and dirty
+    Command *commands
+    Command *commands_last
+    TopicState *dirty
+    TopicState *dirty_last
+    uint64_t asleep             # exchanged: who finds 1 wakes the loop
+    poller *waker
+
+cdef struct Outbox:
+    mutex_t lock                # over all of it
+    Event *events
+    Event *events_last
+    bint signaled
+    int fd                      # readable while there are events
+
+cdef void inbox_init(Inbox *inbox, poller *waker) noexcept nogil
+cdef void inbox_clear(Inbox *inbox) noexcept nogil
+cdef bint inbox_post(Inbox *inbox, Command *command) noexcept nogil
+cdef Command *command_new(CommandKind kind, uint64_t token, const uint8_t *data, uint32_t data_bytes,
+                          const uint8_t *more, uint32_t more_bytes) noexcept nogil
+cdef void inbox_mark_dirty(Inbox *inbox, TopicState *topic) noexcept nogil
+cdef void inbox_take(Inbox *inbox, Command **commands, TopicState **dirty, TopicState **dirty_last) noexcept nogil
+cdef void inbox_awake(Inbox *inbox) noexcept nogil
+cdef bint inbox_sleep(Inbox *inbox) noexcept nogil
+
+cdef int outbox_init(Outbox *outbox) noexcept nogil
+cdef void outbox_clear(Outbox *outbox) noexcept nogil
+cdef bint outbox_put(Outbox *outbox, EventKind kind, uint64_t token, int detail, int extra,
+                     const uint8_t *data, uint32_t data_bytes) noexcept nogil
+cdef Event *outbox_take(Outbox *outbox, uint32_t limit) noexcept nogil

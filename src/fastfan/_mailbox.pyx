@@ -1,0 +1,177 @@
+"""The seam between Python and the I/O thread: two lists under two locks, and one flag against lost wake-ups.
+
+Waking: a poster first puts its command on the list, then takes the `asleep` flag; who takes it wakes the loop, once.
+The loop first raises the flag, then looks at the list again: one of the two always sees the other. Both lists keep
+their order, and neither side ever waits for the other while it holds a lock.
+"""
+
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from fastfan._log cimport exchange_full, mutex_destroy, mutex_init, mutex_lock, mutex_unlock
+
+
+cdef extern from "poller.h" nogil:
+    void poller_wake(poller *waker)
+    int notifier_open()
+    void notifier_signal(int fd)
+    void notifier_clear(int fd)
+    void notifier_close(int fd)
+
+
+# --- commands: any thread posts, the loop takes ---------------------------------------------------------------------
+
+cdef void inbox_init(Inbox *inbox, poller *waker) noexcept nogil:
+    memset(inbox, 0, sizeof(Inbox))
+    mutex_init(&inbox.lock)
+    inbox.waker = waker
+    inbox.asleep = 1
+
+
+cdef void inbox_clear(Inbox *inbox) noexcept nogil:
+    cdef Command *command
+    while inbox.commands != NULL:
+        command = inbox.commands
+        inbox.commands = command.next
+        free(command)
+    mutex_destroy(&inbox.lock)
+
+
+cdef Command *command_new(CommandKind kind, uint64_t token, const uint8_t *data, uint32_t data_bytes,
+                          const uint8_t *more, uint32_t more_bytes) noexcept nogil:
+    """A command with a copy of the bytes; the inbox owns it once posted. NULL: no memory."""
+    cdef Command *command = <Command *>malloc(sizeof(Command) + data_bytes + more_bytes)
+    if command == NULL:
+        return NULL
+    command.next = NULL
+    command.kind, command.token = kind, token
+    command.a = command.b = command.c = 0
+    command.data_bytes = data_bytes + more_bytes
+    memcpy(command.data, data, data_bytes)
+    memcpy(command.data + data_bytes, more, more_bytes)
+    return command
+
+
+cdef bint inbox_post(Inbox *inbox, Command *command) noexcept nogil:
+    if command == NULL:
+        return False
+    mutex_lock(&inbox.lock)
+    if inbox.commands == NULL:
+        inbox.commands = command
+    else:
+        inbox.commands_last.next = command
+    inbox.commands_last = command
+    mutex_unlock(&inbox.lock)
+    wake(inbox)
+    return True
+
+
+cdef void inbox_mark_dirty(Inbox *inbox, TopicState *topic) noexcept nogil:
+    """The topic's log has grown. Costs one exchange while the loop has not got to it yet."""
+    if exchange_full(&topic.queued, 1):
+        return
+    mutex_lock(&inbox.lock)
+    topic.dirty_next = NULL
+    if inbox.dirty == NULL:
+        inbox.dirty = topic
+    else:
+        inbox.dirty_last.dirty_next = topic
+    inbox.dirty_last = topic
+    mutex_unlock(&inbox.lock)
+    wake(inbox)
+
+
+cdef inline void wake(Inbox *inbox) noexcept nogil:
+    if exchange_full(&inbox.asleep, 0):
+        poller_wake(inbox.waker)
+
+
+cdef void inbox_take(Inbox *inbox, Command **commands, TopicState **dirty, TopicState **dirty_last) noexcept nogil:
+    mutex_lock(&inbox.lock)
+    commands[0], inbox.commands = inbox.commands, NULL
+    dirty[0], dirty_last[0] = inbox.dirty, inbox.dirty_last
+    inbox.dirty = inbox.dirty_last = NULL
+    mutex_unlock(&inbox.lock)
+
+
+cdef void inbox_awake(Inbox *inbox) noexcept nogil:
+    """The loop looks by itself from now on: nobody has to wake it."""
+    exchange_full(&inbox.asleep, 0)
+
+
+cdef bint inbox_sleep(Inbox *inbox) noexcept nogil:
+    """The loop is about to wait. False: something came meanwhile, so it must not."""
+    cdef bint empty
+    exchange_full(&inbox.asleep, 1)
+    mutex_lock(&inbox.lock)
+    empty = inbox.commands == NULL and inbox.dirty == NULL
+    mutex_unlock(&inbox.lock)
+    return empty or exchange_full(&inbox.asleep, 0) == 0
+
+
+# --- events: the loop puts, the shell takes -------------------------------------------------------------------------
+
+cdef int outbox_init(Outbox *outbox) noexcept nogil:
+    memset(outbox, 0, sizeof(Outbox))
+    mutex_init(&outbox.lock)
+    outbox.fd = notifier_open()
+    return outbox.fd
+
+
+cdef void outbox_clear(Outbox *outbox) noexcept nogil:
+    cdef Event *event
+    while outbox.events != NULL:
+        event = outbox.events
+        outbox.events = event.next
+        free(event)
+    if outbox.fd >= 0:
+        notifier_close(outbox.fd)
+        outbox.fd = -1
+    mutex_destroy(&outbox.lock)
+
+
+cdef bint outbox_put(Outbox *outbox, EventKind kind, uint64_t token, int detail, int extra,
+                     const uint8_t *data, uint32_t data_bytes) noexcept nogil:
+    """Queues an event with a copy of the bytes; False: no memory."""
+    cdef Event *event = <Event *>malloc(sizeof(Event) + data_bytes)
+    cdef bint signal
+    if event == NULL:
+        return False
+    event.next = NULL
+    event.kind, event.token, event.detail, event.extra = kind, token, detail, extra
+    event.data_bytes = data_bytes
+    memcpy(event.data, data, data_bytes)
+    mutex_lock(&outbox.lock)
+    if outbox.events == NULL:
+        outbox.events = event
+    else:
+        outbox.events_last.next = event
+    outbox.events_last = event
+    signal = not outbox.signaled
+    outbox.signaled = True
+    mutex_unlock(&outbox.lock)
+    if signal:
+        notifier_signal(outbox.fd)
+    return True
+
+
+cdef Event *outbox_take(Outbox *outbox, uint32_t limit) noexcept nogil:
+    """The oldest `limit` events, a list that the caller frees; the descriptor stays readable while more wait."""
+    cdef Event *first
+    cdef Event *last
+    cdef uint32_t count = 1
+    mutex_lock(&outbox.lock)
+    first = last = outbox.events
+    if first != NULL and limit > 0:
+        while count < limit and last.next != NULL:
+            last = last.next
+            count += 1
+        outbox.events = last.next
+        last.next = NULL
+    else:
+        first = NULL
+    if outbox.events == NULL and outbox.signaled:
+        notifier_clear(outbox.fd)
+        outbox.signaled = False
+    mutex_unlock(&outbox.lock)
+    return first

@@ -1,0 +1,24 @@
+"""The table of connections: slots that never move, tokens that outlive them (rules in _table.pyx)."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastfan._cursor cimport Sink
+from fastfan._log cimport mutex_t
+
+cdef enum:
+    SLAB_SINKS = 256
+    SLABS_MAX = 4096    # a million connections
+
+cdef struct Table:
+    mutex_t lock                # over free and high_slot
+    Sink *slabs[SLABS_MAX]
+    Sink *free                  # linked by grave_next
+    uint64_t high_slot          # slots below it exist; release/acquire
+    uint64_t used               # connections, those attached and not yet started included
+
+cdef void table_init(Table *table) noexcept nogil
+cdef void table_clear(Table *table) noexcept nogil
+cdef Sink *table_new(Table *table) noexcept nogil
+cdef void table_drop(Table *table, Sink *sink) noexcept nogil
+cdef Sink *table_at(Table *table, uint32_t slot) noexcept nogil
+cdef Sink *table_find(Table *table, uint64_t token) noexcept nogil

@@ -1,0 +1,19 @@
+"""What the engine raises. A bad peer is never an exception: it is an event."""
+
+__all__ = ["EngineClosed", "EngineError", "MisuseError", "Overloaded"]
+
+
+class EngineError(Exception):
+    """Whatever the engine raises."""
+
+
+class MisuseError(EngineError):
+    """The caller broke the contract; the text says value, limit and cure."""
+
+
+class EngineClosed(MisuseError):
+    """A call on an engine after its close()."""
+
+
+class Overloaded(EngineError):
+    """The memory limit is reached; nothing was appended."""

@@ -1,0 +1,46 @@
+/* Waiting for many sockets, one wake-up and one periodic tick.
+ *
+ * Contract: readiness is told once, when it begins (edge); it holds until a call on the socket returned EAGAIN.
+ * So the caller remembers it, and a poller never has to be told about a connection that is not to be read.
+ * Threads: poller_wake() any; everything else the one that waits.
+ * Ownership: the poller owns its own descriptors, never a socket's. Results are counts or -errno.
+ */
+#ifndef FASTFAN_POLLER_H
+#define FASTFAN_POLLER_H
+
+#include <stdint.h>
+
+enum { READY_READ = 1, READY_WRITE = 2, READY_HANGUP = 4 };
+
+/* Tokens that no socket may have. */
+#define POLLER_WAKE UINT64_MAX
+#define POLLER_TICK (UINT64_MAX - 1)
+
+struct poller {
+    int fd;      /* readable while poller_wait() has something to tell: a host's loop may watch it */
+    int wake_fd;
+    int tick_fd;
+};
+
+struct poller_event {
+    uint64_t token;
+    uint32_t ready;
+};
+
+int poller_open(struct poller *poller);
+void poller_close(struct poller *poller);
+int poller_add(struct poller *poller, int fd, uint64_t token);
+int poller_remove(struct poller *poller, int fd);
+/* Fills `events`; timeout in milliseconds, 0 looks only, -1 waits for ever. */
+int poller_wait(struct poller *poller, struct poller_event *events, int count, int timeout_ms);
+void poller_wake(struct poller *poller);
+/* A tick every `interval_ns` from now on; 0 ends it. */
+int poller_tick(struct poller *poller, uint64_t interval_ns);
+
+/* A descriptor of the same kind as poller_wake()'s, for telling another loop: readable from signal to clear. */
+int notifier_open(void);
+void notifier_signal(int fd);
+void notifier_clear(int fd);
+void notifier_close(int fd);
+
+#endif

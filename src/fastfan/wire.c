@@ -1,0 +1,62 @@
+#include "wire.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int set_option(int fd, int level, int name, int value) {
+    if (setsockopt(fd, level, name, &value, sizeof value) == 0) return 0;
+    /* Not a TCP socket, or a system without the option: nothing to set. */
+    if (errno == EOPNOTSUPP || errno == ENOPROTOOPT || errno == ENOTSUP) return 0;
+    return -errno;
+}
+
+int wire_prepare(int fd, int notsent_bytes) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return -errno;
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) return -errno;
+    int result = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+#ifdef TCP_NOTSENT_LOWAT
+    if (result == 0 && notsent_bytes > 0) result = set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, notsent_bytes);
+#else
+    (void)notsent_bytes;
+#endif
+    return result;
+}
+
+ssize_t wire_send(int fd, const struct iovec *parts, int count) {
+    struct msghdr message;
+    memset(&message, 0, sizeof message);
+    message.msg_iov = (struct iovec *)parts;
+    message.msg_iovlen = (size_t)count;
+    for (;;) {
+        ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent >= 0) return sent;
+        if (errno != EINTR) return -errno;
+    }
+}
+
+ssize_t wire_receive(int fd, void *buffer, size_t bytes) {
+    for (;;) {
+        ssize_t got = recv(fd, buffer, bytes, MSG_DONTWAIT);
+        if (got >= 0) return got;
+        if (errno != EINTR) return -errno;
+    }
+}
+
+void wire_finish(int fd) { shutdown(fd, SHUT_WR); }
+
+void wire_close(int fd) {
+    shutdown(fd, SHUT_RDWR);
+    close(fd);
+}
+
+void wire_reset(int fd) {
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    close(fd);
+}
