@@ -1,0 +1,230 @@
+"""The WebSocket door: from an accepted socket to a connection of the engine's.
+
+    accept ──► head complete? ──► admit ──► attach: topic and cursor ──► 101 ──► start: the engine has the descriptor
+                    │               │
+                    └── refusal ◄───┘   one line, FIN, and read until the client has gone
+
+Plain non-blocking sockets and add_reader: no task, transport or timer of its own for any of them. One sweep from the
+server's beat ends those that take too long. The 101 is written by the engine, ahead of any data, so the offset it names
+is exactly the first message this client gets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from fastfan import Overloaded
+from pubsub.connection import Connection, ServerUpgrade
+from pubsub.events import Event
+from pubsub.handshake import Admission, Refusal, Request, Role, admit
+from pubsub.session import Session, Sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastfan import Engine, Topic
+    from pubsub.eventstream import EventStreams
+    from pubsub.options import Options
+
+__all__ = ["Door"]
+
+_log = logging.getLogger("pubsub")
+
+_ACCEPTS_AT_ONCE = 64
+_RECEIVE_BYTES = 65536
+# Out of descriptors or memory, accepting pauses so long; the clients wait in the backlog.
+_PAUSE = 0.2
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class _Arrival:
+    """A socket that is not the engine's yet. Its `upgrade` is None once it got its answer and only its end is awaited."""
+
+    __slots__ = ("fileno", "since", "sock", "upgrade")
+
+    def __init__(self, sock: socket.socket, upgrade: ServerUpgrade, since: float) -> None:
+        self.sock = sock
+        self.fileno = sock.fileno()
+        self.upgrade: ServerUpgrade | None = upgrade
+        self.since = since
+
+
+class Door:
+    """Accepts on listening sockets, which it owns, until close()."""
+
+    def __init__(
+        self,
+        listeners: list[socket.socket],
+        *,
+        engine: Engine,
+        topic: Callable[[str], Topic],
+        options: Options,
+        sessions: Sessions,
+        streams: EventStreams,
+    ) -> None:
+        self._listeners = listeners
+        self._engine = engine
+        self._topic = topic
+        self._options = options
+        self._sessions = sessions
+        self._streams = streams
+        self._loop = asyncio.get_running_loop()
+        self._arrivals: dict[int, _Arrival] = {}
+        self._resume: asyncio.TimerHandle | None = None
+        self.refusals: Counter[int] = Counter()
+        self._listen()
+
+    # --- accepting ---
+
+    def _listen(self) -> None:
+        self._resume = None
+        for listener in self._listeners:
+            self._loop.add_reader(listener.fileno(), self._on_acceptable, listener)
+
+    def _on_acceptable(self, listener: socket.socket) -> None:
+        for _ in range(_ACCEPTS_AT_ONCE):
+            try:
+                sock, _peer = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._pause(error)
+                return
+            sock.setblocking(False)
+            arrival = _Arrival(sock, ServerUpgrade(max_head_bytes=self._options.max_head_bytes), self._loop.time())
+            # Most clients have sent their request by now: then no reader is needed at all.
+            if self._receive(arrival):
+                self._arrivals[arrival.fileno] = arrival
+                self._loop.add_reader(arrival.fileno, self._on_readable, arrival)
+
+    def _pause(self, error: OSError) -> None:
+        if error.errno not in _EXHAUSTED:
+            _log.warning("accept: %s", error)
+            return
+        _log.warning("accepting pauses for %g s: %s; raise the limit of open files", _PAUSE, error.strerror)
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.fileno())
+        self._resume = self._loop.call_later(_PAUSE, self._listen)
+
+    # --- the request ---
+
+    def _on_readable(self, arrival: _Arrival) -> None:
+        self._receive(arrival)
+
+    def _end(self, arrival: _Arrival) -> bool:
+        self._forget(arrival)
+        arrival.sock.close()
+        return False
+
+    def _forget(self, arrival: _Arrival) -> None:
+        # The number may belong to a newer socket by now; that one's entry is not ours to take.
+        if self._arrivals.get(arrival.fileno) is arrival:
+            del self._arrivals[arrival.fileno]
+            self._loop.remove_reader(arrival.fileno)
+
+    def _receive(self, arrival: _Arrival) -> bool:
+        """Reads what there is; whether more is awaited. When not, the socket is closed or the engine's."""
+        try:
+            data = arrival.sock.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError:
+            data = b""
+        if not data:
+            return self._end(arrival)
+        if arrival.upgrade is None:
+            return True
+        outcome = arrival.upgrade.receive(data)
+        if outcome is None:
+            return True
+        if isinstance(outcome, Request):
+            return self._judge(arrival, arrival.upgrade, outcome)
+        return self._refuse(arrival, outcome)
+
+    def _judge(self, arrival: _Arrival, upgrade: ServerUpgrade, request: Request) -> bool:
+        outcome = admit(request, self._options)
+        if isinstance(outcome, Refusal):
+            return self._refuse(arrival, outcome)
+        if not outcome.role:
+            # A health check: a whole handshake, and nothing else.
+            head = upgrade.accept(subprotocol=outcome.subprotocol)
+            return self._answer(arrival, head + Connection(client=False).close())
+        try:
+            self._hand_over(arrival, upgrade, outcome)
+        except Overloaded as error:
+            return self._refuse(arrival, Refusal(503, str(error), ((b"Retry-After", b"1"),)))
+        return False
+
+    def _hand_over(self, arrival: _Arrival, upgrade: ServerUpgrade, admission: Admission) -> None:
+        topic = self._topic(admission.topic)
+        token, epoch, offset = self._engine.attach(topic, role=admission.role.value)
+        session = Session(token, topic, admission.role, admission.name, uuid.uuid4().bytes)
+        head = upgrade.accept(
+            subprotocol=admission.subprotocol,
+            headers=(
+                (b"pubsub-client-id", session.client_id.encode("ascii")),
+                (b"pubsub-epoch", b"%d" % epoch),
+                (b"pubsub-offset", b"%d" % offset),
+            ),
+        )
+        # The engine polls this descriptor from now on, so the loop must have let go of it.
+        self._forget(arrival)
+        self._engine.start(token, arrival.sock.detach(), head, upgrade.leftover)
+        self._sessions.add(session)
+
+    # --- refusals ---
+
+    def _refuse(self, arrival: _Arrival, refusal: Refusal) -> bool:
+        self.refusals[refusal.status] += 1
+        if refusal.event is not None and self._streams.wanted:
+            self._streams.put(Event(refusal.event, "", refusal.topic))
+        return self._answer(arrival, refusal.to_bytes())
+
+    def _answer(self, arrival: _Arrival, answer: bytes) -> bool:
+        """The last we say. Closing while the client still sends would reset the connection, and the answer with it."""
+        arrival.upgrade, arrival.since = None, self._loop.time()
+        try:
+            # A few hundred bytes into a new socket's empty buffer: they fit, or there is nobody.
+            arrival.sock.send(answer)
+            arrival.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            return self._end(arrival)
+        return True
+
+    # --- upkeep ---
+
+    def age(self) -> None:
+        """Ends those whose request did not arrive within handshake_deadline, or who did not leave after an answer."""
+        now = self._loop.time()
+        for arrival in list(self._arrivals.values()):
+            limit = self._options.handshake_deadline if arrival.upgrade else self._options.close_deadline
+            if now - arrival.since < limit:
+                continue
+            if arrival.upgrade is None or not self._refuse(arrival, _too_slow(limit)):
+                self._end(arrival)
+
+    def stop_listening(self) -> None:
+        """No new connections; those in the middle of their request go on."""
+        if self._resume is not None:
+            self._resume.cancel()
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.fileno())
+            listener.close()
+        self._listeners = []
+
+    def close(self) -> None:
+        self.stop_listening()
+        for fileno, arrival in self._arrivals.items():
+            self._loop.remove_reader(fileno)
+            arrival.sock.close()
+        self._arrivals.clear()
+
+
+def _too_slow(limit: float) -> Refusal:
+    return Refusal(408, f"request not complete within handshake_deadline={limit:g} s; send it faster")

@@ -1,0 +1,85 @@
+"""What `pub`, `sub` and `check` share: where to connect, the flags of a client, waiting while a connection lives."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from pubsub.addresses import client_address
+from pubsub.errors import ClosedBy, ConfigError, ConnectionClosed, MisuseError, PubSubError
+
+__all__ = ["client_flags", "client_url", "is_url", "lost", "note", "until_first"]
+
+T = TypeVar("T")
+
+
+def is_url(word: str) -> bool:
+    """An argument with `://` is the URL, one that starts with `/` a path on the server of PUBSUB_ADDR."""
+    return "://" in word or word.startswith("/")
+
+
+def client_url(word: str | None) -> str:
+    """The full URL for an argument, or for none."""
+    try:
+        return client_address(word, pubsub_addr=os.environ.get("PUBSUB_ADDR")).url
+    except MisuseError as error:  # here the caller is whoever typed the command
+        raise ConfigError(str(error)) from error
+
+
+def client_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that `pub` and `sub` have in common."""
+    flags = (
+        click.option("--name", default="", metavar="NAME", help="What the server's events call this client."),
+        click.option(
+            "-H",
+            "--header",
+            "headers",
+            multiple=True,
+            metavar="'NAME: VALUE'",
+            callback=_to_headers,
+            help="A header to send along with the request; repeatable.",
+        ),
+        click.option("-v", "--verbose", is_flag=True, help="Say on stderr what happens; a terminal is always told."),
+    )
+    for flag in reversed(flags):
+        command = flag(command)
+    return command
+
+
+def _to_headers(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[tuple[str, str]]:
+    headers = []
+    for value in values:
+        name, colon, rest = value.partition(":")
+        if not colon or not name.strip():
+            raise click.BadParameter(f"{value!r} is no header; give one such as 'Authorization: Bearer TOKEN'")
+        headers.append((name.strip(), rest.strip()))
+    return headers
+
+
+def lost(error: PubSubError | None) -> PubSubError:
+    """Why a connection ended that should not have; a client that just ended normally has no error to tell."""
+    return error or ConnectionClosed(1000, by=ClosedBy.PEER)
+
+
+def note(text: str, *, verbose: bool) -> None:
+    """Tell a person, not a pipe."""
+    if verbose or sys.stderr.isatty():
+        print(f"fastpubsub: {text}", file=sys.stderr, flush=True)
+
+
+async def until_first(work: Coroutine[Any, Any, T], *ends: Coroutine[Any, Any, None]) -> T | None:
+    """The result of `work`, or None when one of `ends` was over before it. What raises first, raises here."""
+    tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(each) for each in (work, *ends)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task in done:
+                return task.result()  # type: ignore[no-any-return]
+        return None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,105 @@
+"""The flags of `serve` that are the server's options: one for every field of `Options`, made from it.
+
+Options itself reads and checks what is given; here are only the words for --help, and `--ping-interval` in place of
+`ping_interval` in errors. A test fails when a field has no words here.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from typing import Any, Final
+
+import click
+
+from pubsub.errors import ConfigError
+from pubsub.options import Options, parse_duration
+
+__all__ = ["duration", "option_flags", "options_from_flags"]
+
+_HELP: Final = {
+    "ping_interval": "Time between two pings to a client.",
+    "pong_deadline": "A client silent for so long after a ping is gone.",
+    "close_deadline": "How long to wait for the other half of a closing handshake.",
+    "handshake_deadline": "How long a whole HTTP request may take to arrive.",
+    "subscriber_write_timeout": "A subscriber that takes no byte for so long, with data due, is stalled and closed.",
+    "message_timeout": "How long one message may take from its first byte to its last.",
+    "max_message_bytes": "The largest message; a larger one closes its publisher.",
+    "max_lag_bytes": "How far behind a subscriber may be, in bytes.",
+    "max_lag_messages": "How far behind a subscriber may be, in messages.",
+    "max_lag_age": "How far behind a subscriber may be, in time.",
+    "pace_lag_bytes": "Publishers wait while half of the moving subscribers are farther behind than this.",
+    "max_memory_bytes": "The bound of all messages held.",
+    "event_buffer": "Events held for each reader of events; what does not fit is dropped and counted.",
+    "allow_origins": "An origin whose web pages may connect, such as https://*.example.com, or * for all; repeatable.",
+    "topic_linger": "How long an empty topic keeps its epoch and its next offset.",
+    "max_lingering_topics": "How many empty topics keep them.",
+    "max_head_bytes": "The largest HTTP request head.",
+}
+
+# What an absent value stands for; where None is a default, and for the empty list of origins.
+_UNSET: Final = {"max_memory_bytes": "a quarter of the machine's memory", "allow_origins": "the server's own"}
+
+_UNITS: Final = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
+
+
+def duration(text: str) -> float:
+    """`5s`, `500ms` or a plain number of seconds, as a type for click."""
+    try:
+        return parse_duration(text)
+    except ConfigError as error:
+        raise click.BadParameter(str(error).removeprefix("duration=")) from error
+
+
+def option_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` a flag for every field of Options."""
+    for field in reversed(fields(Options)):
+        command = _flag(field)(command)
+    return command
+
+
+def options_from_flags(flags: Mapping[str, Any]) -> Options:
+    """The options that were given; the defaults for the others."""
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    try:
+        return Options.from_mapping(given)
+    except ConfigError as error:
+        names = "|".join(_HELP)
+        raise ConfigError(re.sub(rf"\b({names})\b", lambda name: _flag_name(name[1]), str(error))) from error
+
+
+def _flag(field: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    kind = _kind(field)
+    return click.option(
+        _flag_name(field.name),
+        metavar=kind,
+        multiple=kind == "ORIGIN",
+        help=f"{_HELP[field.name]} [default: {_default_to_text(field, kind)}]",
+    )
+
+
+def _flag_name(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _kind(field: Field[Any]) -> str:
+    annotation = str(field.type)  # of the dataclass, or its text under `from __future__ import annotations`
+    if "str" in annotation:
+        return "ORIGIN"
+    if "float" in annotation:
+        return "DURATION"
+    return "SIZE" if field.name.endswith("_bytes") else "NUMBER"
+
+
+def _default_to_text(field: Field[Any], kind: str) -> str:
+    if field.default in (None, ()):
+        return _UNSET.get(field.name, "off")
+    if kind == "DURATION":
+        return f"{field.default:g}s"
+    return _size_to_text(field.default) if kind == "SIZE" else f"{field.default}"
+
+
+def _size_to_text(size: int) -> str:
+    for unit, factor in _UNITS.items():
+        if size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size}"

@@ -1,0 +1,75 @@
+"""``fastpubsub serve``: the server, until a signal ends it."""
+
+import os
+from typing import Any
+
+import click
+
+from pubsub.addresses import DEFAULT_ADDRESS, ListenAddress, parse_listen_address
+from pubsub.cli.exits import run_until_done
+from pubsub.cli.flags import duration, option_flags, options_from_flags
+from pubsub.cli.pipes import STDOUT
+
+__all__ = ["serve"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fastpubsub serve                                       on 127.0.0.1:8080
+  fastpubsub serve :9000                                 on all interfaces
+  fastpubsub serve --max-message-bytes 1MiB --ping-interval 30s
+  fastpubsub serve --allow-origins https://example.com --allow-origins null
+  fastpubsub serve | jq -c 'select(.type == 4)'          who subscribes
+"""
+)
+@click.argument("address", metavar="[ADDR]", required=False)
+@click.option("--host", metavar="HOST", help="The host of the address, in place of ADDR's.")
+@click.option("--port", metavar="PORT", type=click.IntRange(0, 65535), help="The port; 0 takes a free one.")
+@click.option(
+    "--events",
+    "events_name",
+    type=click.Choice(["json", "lines", "none"]),
+    help="Who comes and goes, on stdout. json: an object a line, with clientID, subscriptionTopic and type. "
+    "lines: to read. [default: lines on a terminal, else json]",
+)
+@click.option(
+    "--drain-seconds",
+    type=duration,
+    default="5s",
+    show_default=True,
+    help="How long to go on delivering what is owed, after a signal.",
+)
+@option_flags
+def serve(
+    *,
+    address: str | None,
+    host: str | None,
+    port: int | None,
+    events_name: str | None,
+    drain_seconds: float,
+    **flags: Any,
+) -> int:
+    """Run the server on ADDR: HOST:PORT, :PORT for all interfaces, or [v6]:PORT.
+
+    Without ADDR, PUBSUB_ADDR counts, then 127.0.0.1:8080. SIGTERM and SIGINT end it once what is owed is delivered; a
+    second signal ends it at once. A DURATION is 5s, 500ms or 1m30s, a SIZE 64MiB, 64kB or a number of bytes.
+    """
+    from pubsub.cli.serving import serve_until_signal
+
+    name = events_name or ("lines" if os.isatty(STDOUT) else "json")
+    place = _listen_address(address, host, port)
+    return run_until_done(
+        serve_until_signal(place, options_from_flags(flags), events_name=name, drain_seconds=drain_seconds)
+    )
+
+
+def _listen_address(address: str | None, host: str | None, port: int | None) -> ListenAddress:
+    if address is not None:
+        place = parse_listen_address(address, name="ADDR")
+    else:
+        place = parse_listen_address(os.environ.get("PUBSUB_ADDR") or DEFAULT_ADDRESS, name="PUBSUB_ADDR")
+    return ListenAddress(
+        place.host if host is None else host.removeprefix("[").removesuffix("]"),
+        place.port if port is None else port,
+    )

@@ -1,0 +1,121 @@
+"""What `serve` does once it knows what to do: listen, tell, and end in order.
+
+    serving ── signal ──► draining: what is owed is delivered, for at most --drain-seconds ──► exit 0
+                             └── second signal ──► exit at once, with 128 + its number
+
+Signal handlers are installed here and nowhere in the library.
+"""
+
+import asyncio
+import errno
+import json
+import os
+import resource
+import shlex
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Final
+
+import pubsub
+from pubsub.addresses import ListenAddress
+from pubsub.cli.eventlines import print_events
+from pubsub.cli.exits import Exit
+from pubsub.cli.pipes import STDOUT, Output
+from pubsub.errors import ConfigError
+from pubsub.options import Options
+
+__all__ = ["serve_until_signal"]
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+# The events are written while the server drains; this is only for those of the closing itself.
+_LAST_EVENTS_SECONDS: Final = 0.5
+
+
+async def serve_until_signal(place: ListenAddress, options: Options, *, events_name: str, drain_seconds: float) -> int:
+    """Serve until the first signal; the exit code."""
+    _raise_descriptor_limit()
+    output = Output(STDOUT)
+    with _first_signal() as stopped:
+        server = await _listen(place, options)
+        try:
+            output.write(_first_line(place._replace(port=server.port), as_json=events_name == "json"))
+            printing = asyncio.create_task(_print_events(server, output, events_name))
+            await stopped.wait()
+            print(f"fastpubsub: ending within {drain_seconds:g} s; another signal ends it at once", file=sys.stderr)
+        finally:
+            await server.close(drain=drain_seconds)
+        await asyncio.wait([printing], timeout=_LAST_EVENTS_SECONDS)
+    return Exit.FINE
+
+
+async def _listen(place: ListenAddress, options: Options) -> pubsub.Server:
+    try:
+        return await pubsub.serve(place.host, place.port, options=options)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {place}: {_why(place, error)}") from error
+
+
+def _why(place: ListenAddress, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {place.port} is in use; stop what listens there, or give another --port (0 takes a free one)"
+    if error.errno == errno.EACCES:
+        return f"port {place.port} needs rights this user has not; give a --port from 1024"
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return f"this machine has no address {place.host!r}; give one of its own with --host, or :{place.port} for all"
+    return error.strerror or str(error)
+
+
+def _first_line(place: ListenAddress, *, as_json: bool) -> bytes:
+    url = place.url()
+    command = f"fastpubsub sub {shlex.quote(f'{url}/hello')}"
+    if as_json:
+        return json.dumps({"listening": url, "try": command}).encode() + b"\n"
+    everywhere = "" if place.host not in ("", "0.0.0.0", "::") else " (all interfaces)"
+    return f"Listening on {url}{everywhere}; try: {command}\n".encode()
+
+
+async def _print_events(server: pubsub.Server, output: Output, events_name: str) -> None:
+    # That nobody reads the events any more is no reason to stop serving.
+    with suppress(BrokenPipeError):
+        if events_name == "none":
+            await output.flush()
+        else:
+            await print_events(server.events(), output, as_json=events_name == "json")
+
+
+@contextmanager
+def _first_signal() -> Iterator[asyncio.Event]:
+    """An event set by the first SIGTERM or SIGINT; the next one ends the process."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+
+    def on_first() -> None:
+        for each in _SIGNALS:
+            loop.remove_signal_handler(each)
+            # Not the default action: process 1 of a container would ignore the signal then.
+            signal.signal(each, _end_at_once)
+        stopped.set()
+
+    for each in _SIGNALS:
+        loop.add_signal_handler(each, on_first)
+    try:
+        yield stopped
+    finally:
+        for each in _SIGNALS:
+            loop.remove_signal_handler(each)
+
+
+def _end_at_once(number: int, _: FrameType | None) -> None:
+    os._exit(128 + number)
+
+
+def _raise_descriptor_limit() -> None:
+    # A client costs a descriptor. The soft limit is low (1,024) only for programs that use select(2).
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

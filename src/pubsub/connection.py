@@ -1,0 +1,347 @@
+"""The WebSocket protocol, bytes in and bytes out: the only module that imports wsproto.
+
+    ServerUpgrade   a client's request   ->  Request or Refusal;  accept() -> the 101
+    ClientUpgrade   our request          ->  Accepted or an error
+    Connection      after either: frames ->  Piece, Ping, Pong, Closed
+
+The object that wsproto's handshake makes for the time afterwards is not used: a Connection is made anew, so that it can
+begin wherever a message may begin, and a connection that needs none has none. No private attribute of wsproto is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import h11
+from wsproto.connection import Connection as WsConnection
+from wsproto.connection import ConnectionState, ConnectionType
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, RejectConnection, RejectData, TextMessage
+from wsproto.events import Ping as WsPing
+from wsproto.events import Pong as WsPong
+from wsproto.events import Request as WsRequest
+from wsproto.frame_protocol import CloseReason
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import ProtocolError
+
+from pubsub import http_door
+from pubsub.closing import NO_STATUS, NORMAL, may_be_sent
+from pubsub.errors import MisuseError, PeerError, UpgradeRefused, shown
+from pubsub.handshake import Headers, Refusal, Request, bad_request, host_of_target
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Accepted", "ClientUpgrade", "Closed", "Connection", "Happening", "Piece", "Ping", "Pong", "ServerUpgrade"]
+
+
+class Piece(NamedTuple):
+    """A part of a message, text as str. The pieces of a message come in order; `last` ends it. It may be empty."""
+
+    data: bytes | str
+    last: bool
+
+
+class Ping(NamedTuple):
+    """The peer's ping, to be answered with `Connection.pong(payload)`."""
+
+    payload: bytes
+
+
+class Pong(NamedTuple):
+    """The peer's pong: the payload of a ping of ours, or anything."""
+
+    payload: bytes
+
+
+class Closed(NamedTuple):
+    """The last thing a Connection receives.
+
+    With `error`, the peer broke the protocol: `code` and `reason` are what we must close with. Without, they are those of
+    the peer's Close (1005 when it had no code), to be answered with `Connection.close(code)`.
+    """
+
+    code: int
+    reason: str
+    error: bool
+
+
+Happening = Piece | Ping | Pong | Closed
+
+_SENT = frozenset({ConnectionState.LOCAL_CLOSING, ConnectionState.CLOSED})
+_RECEIVED = frozenset({ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED})
+
+
+class Connection:
+    """One side of an open WebSocket. What a peer sends never raises; a caller's mistake is a MisuseError.
+
+    wsproto keeps the state: OPEN, then LOCAL_CLOSING (our Close is out) or REMOTE_CLOSING (theirs is in), then CLOSED.
+    The one fact it does not keep is that it failed to parse, after which nothing that arrives has a meaning.
+    """
+
+    __slots__ = ("_deaf", "_ws")
+
+    def __init__(self, *, client: bool) -> None:
+        self._ws = WsConnection(ConnectionType.CLIENT if client else ConnectionType.SERVER)
+        self._deaf = False
+
+    @property
+    def close_sent(self) -> bool:
+        return self._ws.state in _SENT
+
+    @property
+    def close_received(self) -> bool:
+        return self._ws.state in _RECEIVED
+
+    def receive(self, data: bytes) -> list[Happening]:
+        """What `data` brought, in order. After a Closed, everything is dropped in silence."""
+        # The server's way for every byte of every publisher: nothing here that can be left out.
+        if self._deaf:
+            return []
+        happenings: list[Happening] = []
+        self._ws.receive_data(data)
+        for event in cast("Iterator[Any]", self._ws.events()):
+            kind = type(event)
+            if kind is BytesMessage or kind is TextMessage:
+                happenings.append(Piece(event.data, event.frame_finished and event.message_finished))
+            elif kind is WsPing:
+                happenings.append(Ping(event.payload))
+            elif kind is WsPong:
+                happenings.append(Pong(event.payload))
+            elif kind is CloseConnection:
+                happenings.append(self._closed(event))
+        return happenings
+
+    def _closed(self, event: CloseConnection) -> Closed:
+        # wsproto tells of a failure to parse with the same event as of a Close; only its state knows which it was.
+        self._deaf = True
+        return Closed(int(event.code), event.reason or "", error=not self.close_received)
+
+    def message(self, data: Buffer | str, *, last: bool = True) -> bytes:
+        """A data frame: text for str, binary for anything with bytes. `last=False` leaves the message open for more."""
+        if self._ws.state is not ConnectionState.OPEN:
+            raise MisuseError("a message cannot follow a Close; connect again to send it")
+        try:
+            if isinstance(data, str):
+                return self._ws.send(TextMessage(data=data, message_finished=last))
+            # wsproto takes any of these though its types name bytes only, and copies, so the caller may reuse `data`.
+            whole = data if isinstance(data, bytes | bytearray) else memoryview(data)
+            return self._ws.send(BytesMessage(data=cast(bytes, whole), message_finished=last))
+        except UnicodeEncodeError:
+            raise MisuseError(f"text {shown(data)} holds half a surrogate pair; give text that UTF-8 can hold") from None
+        except TypeError as error:
+            raise MisuseError(f"a message of type {type(data).__name__} cannot be sent: {error}; give bytes or str") from None
+
+    def ping(self, payload: bytes = b"") -> bytes:
+        """A ping frame; nothing once a Close went either way. At most 125 bytes of payload."""
+        return self._control(WsPing, payload)
+
+    def pong(self, payload: bytes) -> bytes:
+        """The answer to a ping; nothing once a Close went either way (RFC 6455 section 5.5.2)."""
+        return self._control(WsPong, payload)
+
+    def _control(self, kind: type[WsPing | WsPong], payload: bytes) -> bytes:
+        if len(payload) > 125:
+            raise MisuseError(f"a control frame of {len(payload)} bytes is over 125; send less (RFC 6455 section 5.5)")
+        if self._ws.state is not ConnectionState.OPEN:
+            return b""
+        return self._ws.send(kind(payload=payload))
+
+    def close(self, code: int = NORMAL, reason: str = "") -> bytes:
+        """Our Close, or the answer to the peer's; nothing when it is out already. 1005 sends one without a code.
+
+        A reason is cut to the 123 bytes that fit.
+        """
+        if self.close_sent:
+            return b""
+        if code == NO_STATUS:
+            return self._ws.send(CloseConnection(code=CloseReason.NO_STATUS_RCVD))
+        if not may_be_sent(code):
+            raise MisuseError(f"close code {shown(code)} cannot be sent; give one of RFC 6455's, or one from 3000 to 4999")
+        sendable = reason.encode("utf-8", "replace").decode()
+        return self._ws.send(CloseConnection(code=code, reason=sendable))
+
+
+# The end of a head, as h11 finds it: it takes a bare line feed as the end of a line too (RFC 9112 section 2.2).
+_HEAD_END = re.compile(rb"\n\r?\n")
+
+
+class _Head:
+    """Collects bytes up to the blank line that ends a head."""
+
+    __slots__ = ("_buffer", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._buffer = bytearray()
+        self._limit = limit
+
+    def first(self) -> int:
+        return self._buffer[0]
+
+    def split(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Head and what follows it; None while there is no blank line."""
+        seen = len(self._buffer)
+        self._buffer += data
+        end = _HEAD_END.search(self._buffer, max(0, seen - 2))
+        if end is None:
+            return None
+        return bytes(self._buffer[: end.end()]), bytes(self._buffer[end.end() :])
+
+    def is_over(self) -> bool:
+        return len(self._buffer) >= self._limit
+
+
+class ServerUpgrade:
+    """Reads one request. `leftover` is every byte that came after its head: the client's first frames."""
+
+    __slots__ = ("_handshake", "_head", "_max_head_bytes", "_outcome", "leftover")
+
+    def __init__(self, *, max_head_bytes: int = 16384) -> None:
+        self._handshake = H11Handshake(ConnectionType.SERVER)
+        self._head = _Head(max_head_bytes)
+        self._max_head_bytes = max_head_bytes
+        self._outcome: Request | Refusal | None = None
+        self.leftover = b""
+
+    def receive(self, data: bytes) -> Request | Refusal | None:
+        """The request, or why there is none; None while its head is not complete. Does not depend on how bytes are cut."""
+        if self._outcome is not None:
+            self.leftover += data
+            return None
+        if data:
+            self._outcome = self._read(data)
+        return self._outcome
+
+    def _read(self, data: bytes) -> Request | Refusal | None:
+        parts = self._head.split(data)
+        if not 0x20 < self._head.first() < 0x7F:
+            # Most often a ClientHello: a client that speaks TLS to a port that does not.
+            return bad_request("the first byte is not HTTP's; connect with ws:// or http:// where the port has no TLS")
+        if parts is None:
+            return http_door.head_too_large(self._max_head_bytes) if self._head.is_over() else None
+        head, self.leftover = parts
+        if len(head) > self._max_head_bytes:
+            return http_door.head_too_large(self._max_head_bytes)
+        return http_door.check_head(head) or self._request(head)
+
+    def _request(self, head: bytes) -> Request | Refusal:
+        try:
+            self._handshake.receive_data(head)
+            event = next(self._handshake.events())
+        except (ProtocolError, ValueError, StopIteration) as error:
+            # ValueError: a Host that is not IDNA, for one.
+            return http_door.refuse(head, str(error))
+        if type(event) is not WsRequest:
+            return http_door.refuse(head, "no request for a WebSocket")
+        host = host_of_target(event.target)
+        if host is None:
+            host = event.host if event.host.isascii() else event.host.encode("idna").decode("ascii")
+        refusal = http_door.check_headers(event.extra_headers)
+        return refusal or Request(event.target, host, event.extra_headers, tuple(filter(None, event.subprotocols)))
+
+    def accept(self, *, subprotocol: str | None = None, headers: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+        """The 101. Only after `receive` gave a Request; `subprotocol` is one that the request offers."""
+        try:
+            return self._handshake.send(AcceptConnection(subprotocol=subprotocol, extra_headers=list(headers)))
+        except (ProtocolError, h11.LocalProtocolError, AssertionError) as error:
+            raise MisuseError(f"this request cannot be accepted so: {error}; accept once, after a Request") from error
+
+
+class Accepted(NamedTuple):
+    """The server's 101."""
+
+    headers: tuple[tuple[str, str], ...]
+    subprotocol: str | None
+
+
+# What the handshake itself sends; a second one would contradict it.
+_OURS = frozenset({"host", "upgrade", "connection", "content-length", "transfer-encoding"})
+# A proxy's error page may be long; its first lines say what there is to say.
+_KEPT_BODY_BYTES = 16384
+
+
+class ClientUpgrade:
+    """Asks a server for a WebSocket. `request` is what to send; `leftover` is every byte that came after the 101's head.
+
+    Raises MisuseError for headers that HTTP does not allow, or that the handshake sends itself.
+    """
+
+    __slots__ = ("_body", "_handshake", "_head", "_max_head_bytes", "_refused", "leftover", "request")
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        target: str,
+        headers: Iterable[tuple[str, str]] = (),
+        subprotocols: Sequence[str] = (),
+        max_head_bytes: int = 65536,
+    ) -> None:
+        self._handshake = H11Handshake(ConnectionType.CLIENT)
+        self._head: _Head | None = _Head(max_head_bytes)
+        self._max_head_bytes = max_head_bytes
+        self._refused: RejectConnection | None = None
+        self._body = b""
+        self.leftover = b""
+        self.request = self._make_request(host, target, list(headers), list(subprotocols))
+
+    def _make_request(self, host: str, target: str, headers: list[tuple[str, str]], subprotocols: list[str]) -> bytes:
+        for name, _ in headers:
+            if name.lower() in _OURS or name.lower().startswith("sec-websocket-"):
+                raise MisuseError(f"header {shown(name)} belongs to the handshake; leave it out")
+        try:
+            raw = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
+            return self._handshake.send(
+                WsRequest(host=host, target=target, extra_headers=raw, subprotocols=subprotocols)
+            )
+        except (ValueError, h11.LocalProtocolError) as error:
+            raise MisuseError(f"the request for {shown(target)} is not HTTP: {error}; mend host or headers") from error
+
+    def receive(self, data: bytes) -> Accepted | PeerError | None:
+        """The 101, or what came instead of one; None while there is more to come. Empty `data` is the end of the stream."""
+        if self._head is None:
+            return self._feed(data)
+        parts = self._head.split(data) if data else None
+        if parts is None:
+            if not data:
+                return PeerError("the server hung up instead of answering; is it a WebSocket server, and is it TLS?")
+            return self._too_long() if self._head.is_over() else None
+        self._head = None
+        outcome = self._feed(parts[0])
+        if outcome is None:
+            return self._feed(parts[1]) if parts[1] else None
+        self.leftover = parts[1]
+        return outcome
+
+    def _too_long(self) -> PeerError:
+        return PeerError(f"the server's answer has a head over {self._max_head_bytes} bytes; is it a WebSocket server?")
+
+    def _feed(self, data: bytes) -> Accepted | PeerError | None:
+        try:
+            self._handshake.receive_data(data)
+        except (ProtocolError, ValueError, h11.RemoteProtocolError) as error:
+            # A body that breaks off does not undo the refusal before it.
+            return self._refusal() or PeerError(f"the server's answer is no WebSocket's: {error}")
+        for event in self._handshake.events():
+            if type(event) is AcceptConnection:
+                return Accepted(_texts(event.extra_headers), event.subprotocol)
+            if type(event) is RejectConnection:
+                self._refused = event
+            elif type(event) is RejectData:
+                self._body = (self._body + event.data)[:_KEPT_BODY_BYTES]
+                if event.body_finished or len(self._body) == _KEPT_BODY_BYTES:
+                    return self._refusal()
+        if not data or (self._refused and not self._refused.has_body):
+            return self._refusal()
+        return None
+
+    def _refusal(self) -> UpgradeRefused | None:
+        if self._refused is None:
+            return None
+        body = self._body.decode("utf-8", "replace")
+        return UpgradeRefused(self._refused.status_code, body, _texts(self._refused.headers))
+
+
+def _texts(headers: Headers) -> tuple[tuple[str, str], ...]:
+    return tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in headers)

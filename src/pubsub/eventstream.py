@@ -1,0 +1,80 @@
+"""Events, for those who want to read them: bounded, so that a slow reader never holds up the server."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from weakref import WeakSet
+
+from pubsub.events import Event
+
+__all__ = ["EventStream", "EventStreams"]
+
+
+class EventStream(AsyncIterator[Event]):
+    """`async for event in stream`. Ends when the server is closed, or by close().
+
+    Holds at most `event_buffer` events that were not read; beyond that the newest is dropped and counted in `dropped`.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._events: deque[Event] = deque()
+        self._limit = limit
+        self._closed = False
+        self._reader: asyncio.Future[None] | None = None
+        self.dropped = 0
+
+    def close(self) -> None:
+        """No more events; those that wait can still be read."""
+        self._closed = True
+        self._wake()
+
+    def _put(self, event: Event) -> None:
+        if self._closed:
+            return
+        if len(self._events) >= self._limit:
+            self.dropped += 1
+            return
+        self._events.append(event)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def __anext__(self) -> Event:
+        while not self._events:
+            if self._closed:
+                raise StopAsyncIteration
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        return self._events.popleft()
+
+
+class EventStreams:
+    """The server's side: everything put goes to every stream that somebody still holds."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._streams: WeakSet[EventStream] = WeakSet()
+
+    def open(self) -> EventStream:
+        stream = EventStream(self._limit)
+        self._streams.add(stream)
+        return stream
+
+    def put(self, event: Event) -> None:
+        for stream in self._streams:
+            stream._put(event)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody reads: else an event need not be made."""
+        return len(self._streams) > 0
+
+    @property
+    def dropped(self) -> int:
+        return sum(stream.dropped for stream in self._streams)
+
+    def close(self) -> None:
+        for stream in list(self._streams):
+            stream.close()

@@ -1,0 +1,251 @@
+"""The server's options: names, defaults, and the range each may have.
+
+Durations are float seconds and sizes are bytes. Nothing is clipped in silence: a value that cannot work is a
+ConfigError that names value, limit and cure. The command reads `5s`, `500ms` and `64MiB` through `parse_duration` and
+`parse_size`.
+"""
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pubsub.errors import ConfigError, shown
+
+__all__ = ["Options", "check_duration", "parse_duration", "parse_size"]
+
+MIB = 1 << 20
+
+# Below 10 ms a timer measures the machine's scheduling rather than the peer.
+_SHORTEST = 0.01
+# A century: what is longer is a mistake, and could not be counted in nanoseconds for long.
+_LONGEST = 100 * 366 * 86400.0
+_LARGEST = 1 << 62
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How a server behaves. Frozen: `replace` makes a changed copy. Raises ConfigError for what cannot work.
+
+    Durations, float seconds from 0.01:
+      ping_interval             between two pings to one client
+      pong_deadline             a client that is silent so long after a ping is gone
+      close_deadline            how long to wait for the other half of a closing handshake
+      handshake_deadline        for the whole HTTP request to arrive
+      subscriber_write_timeout  a subscriber whose socket takes no byte for so long, with data due, is stalled
+      message_timeout           from the first byte of a message to its last
+      topic_linger              how long an empty topic keeps its epoch and its next offset; 0 for not at all
+
+    Sizes, bytes:
+      max_message_bytes         of one message; a larger one closes its publisher with 1009
+      max_head_bytes            of an HTTP request before its body
+      max_lag_bytes             how far a subscriber may be behind; also max_lag_messages and max_lag_age (None: no
+                                such bound)
+      pace_lag_bytes            publishers wait while half of the moving subscribers are farther behind than this. The
+                                default is half of max_lag_bytes where that is less
+      max_memory_bytes          of all messages held; None: a quarter of the machine's memory, or of the cgroup's
+
+    Others:
+      event_buffer              events held for each reader of events; what does not fit is dropped and counted
+      allow_origins             origins of browsers that may connect, besides the server's own: exact (`https://a.example`),
+                                with `*` for one label and `**` for any (`https://*.a.example`), or `*` alone for all
+      max_lingering_topics      how many empty topics keep their epoch
+    """
+
+    ping_interval: float = 20.0
+    pong_deadline: float = 10.0
+    close_deadline: float = 5.0
+    handshake_deadline: float = 5.0
+    subscriber_write_timeout: float = 10.0
+    message_timeout: float = 30.0
+    max_message_bytes: int = 16 * MIB
+    max_lag_bytes: int = 64 * MIB
+    max_lag_messages: int | None = None
+    max_lag_age: float | None = None
+    pace_lag_bytes: int = 4 * MIB
+    max_memory_bytes: int | None = None
+    event_buffer: int = 1024
+    allow_origins: tuple[str, ...] = ()
+    topic_linger: float = 300.0
+    max_lingering_topics: int = 10_000
+    max_head_bytes: int = 16384
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        self._check_pacing()
+
+    def _check_pacing(self) -> None:
+        # Pacing must begin before anyone is disconnected for lag, or a flood would lose its subscribers.
+        if self.pace_lag_bytes <= self.max_lag_bytes:
+            return
+        if self.pace_lag_bytes != _DEFAULTS["pace_lag_bytes"]:
+            raise ConfigError(
+                f"pace_lag_bytes={self.pace_lag_bytes} is over max_lag_bytes={self.max_lag_bytes}; "
+                f"give at most half of max_lag_bytes, such as {max(1, self.max_lag_bytes // 2)}"
+            )
+        object.__setattr__(self, "pace_lag_bytes", max(1, self.max_lag_bytes // 2))
+
+    def replace(self, **changes: Any) -> "Options":
+        """A copy with `changes`, checked again. Names as in `from_mapping`."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Options(**(values | _known(changes)))
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "Options":
+        """Options from names and values that come from outside: a file, a command line, a Go program's settings.
+
+        `ping_interval`, `ping-interval` and `PingInterval` are one name. A value may be text, such as `5s` or `64MiB`.
+        """
+        return cls(**_known(values))
+
+
+def check_duration(name: str, value: object, *, lowest: float = _SHORTEST, example: str = "20") -> float:
+    """`value` as seconds. Raises ConfigError when it is none, or out of range."""
+    if isinstance(value, str):
+        value = parse_duration(value, name=name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{name}={shown(value)} is no number of seconds; give a duration such as {example}")
+    if math.isnan(value):
+        raise ConfigError(f"{name}=nan is no number of seconds; give a duration such as {example}")
+    if value < lowest:
+        raise ConfigError(f"{name}={value:g} is below {lowest:g} s; give a duration such as {example}")
+    if value > _LONGEST:
+        raise ConfigError(f"{name}={shown(value)} is over {_LONGEST:g} s; give a duration such as {example}")
+    return float(value)
+
+
+def _count(name: str, value: object, *, lowest: int = 1, example: str = "1000") -> int:
+    if isinstance(value, str):
+        value = parse_size(value, name=name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{name}={shown(value)} is no whole number; give one such as {example}")
+    if value < lowest:
+        raise ConfigError(f"{name}={shown(value)} is below {lowest}; give a number such as {example}")
+    if value > _LARGEST:
+        raise ConfigError(f"{name}={shown(value)} is over {_LARGEST}; give a number such as {example}")
+    return value
+
+
+def _or_none(check: Callable[[str, object], Any]) -> Callable[[str, object], Any]:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _seconds(*, lowest: float = _SHORTEST, example: str = "20") -> Callable[[str, object], float]:
+    return lambda name, value: check_duration(name, value, lowest=lowest, example=example)
+
+
+def _number(*, lowest: int = 1, example: str) -> Callable[[str, object], int]:
+    return lambda name, value: _count(name, value, lowest=lowest, example=example)
+
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+")
+
+
+def _origins(name: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = value.replace(",", " ").split()
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{name}={shown(value)} is no list of origins; give one such as ('https://example.com',)")
+    return tuple(_origin(name, each) for each in value)
+
+
+def _origin(name: str, value: object) -> str:
+    text = value.lower().removesuffix("/") if isinstance(value, str) else ""
+    if text in ("*", "**", "null") or _ORIGIN.fullmatch(text):
+        return text
+    raise ConfigError(
+        f"{name}: {shown(value)} is no origin; give scheme and host without a path, "
+        f"such as https://example.com or https://*.example.com, or * for all"
+    )
+
+
+_CHECKS: dict[str, Callable[[str, object], Any]] = {
+    "ping_interval": _seconds(example="20"),
+    "pong_deadline": _seconds(example="10"),
+    "close_deadline": _seconds(example="5"),
+    "handshake_deadline": _seconds(example="5"),
+    "subscriber_write_timeout": _seconds(example="10"),
+    "message_timeout": _seconds(example="30"),
+    "max_message_bytes": _number(example="16777216"),
+    "max_lag_bytes": _number(example="67108864"),
+    "max_lag_messages": _or_none(_number(example="100000")),
+    "max_lag_age": _or_none(_seconds(example="30")),
+    "pace_lag_bytes": _number(example="4194304"),
+    # Less than a megabyte does not hold the smallest log and a message on its way.
+    "max_memory_bytes": _or_none(_number(lowest=MIB, example="268435456")),
+    "event_buffer": _number(example="1024"),
+    "allow_origins": _origins,
+    "topic_linger": _seconds(lowest=0.0, example="300"),
+    "max_lingering_topics": _number(lowest=0, example="10000"),
+    # The head of a browser's upgrade is 400 to 600 bytes without cookies.
+    "max_head_bytes": _number(lowest=1024, example="16384"),
+}
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Options)}
+
+# Sizes of the Go program's channels. A bound of ten messages would disconnect everybody at a burst of eleven.
+_GO_CHANNELS = {
+    "messagebuffer": "max_lag_bytes (how far a subscriber may be behind, in bytes) or max_lag_messages",
+    "subscriberbuffer": "max_lag_bytes (how far a subscriber may be behind, in bytes) or max_lag_messages",
+    "publisherbuffer": "pace_lag_bytes (publishers wait while subscribers are farther behind than that)",
+}
+
+
+def _folded(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
+
+
+_NAMES = {_folded(name): name for name in _CHECKS}
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    known: dict[str, Any] = {}
+    for given, value in values.items():
+        folded = _folded(given)
+        if folded in _GO_CHANNELS:
+            raise ConfigError(f"{given} has no counterpart here; use {_GO_CHANNELS[folded]} instead")
+        name = _NAMES.get(folded)
+        if name is None:
+            near = difflib.get_close_matches(folded, _NAMES, n=1)
+            cure = f"did you mean {_NAMES[near[0]]}?" if near else "the options are " + ", ".join(_CHECKS)
+            raise ConfigError(f"{shown(given)} is no option; {cure}")
+        if name in known:
+            raise ConfigError(f"{name} is given twice, the second time as {shown(given)}; give it once")
+        known[name] = value
+    return known
+
+
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|us|µs|ns|s)")
+_PLAIN_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
+
+# A bare k, M or G is taken as most servers' settings take it, in powers of 1024.
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9} | {
+    unit: 1 << shift for shift, units in ((10, "k kib"), (20, "m mib"), (30, "g gib")) for unit in units.split()
+}
+_SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([a-z]*)")
+
+
+def parse_duration(text: str, *, name: str = "duration") -> float:
+    """Seconds from `5s`, `500ms`, `1m`, `1m30s` (as Go writes durations) or a plain number of seconds."""
+    stripped = text.strip()
+    if _PLAIN_NUMBER.fullmatch(stripped):
+        return float(stripped)
+    parts = _DURATION_PART.findall(stripped)
+    if not parts or "".join(number + unit for number, unit in parts) != stripped:
+        raise ConfigError(f"{name}={shown(text)} is no duration; give one such as 5s, 500ms or 1m30s")
+    return math.fsum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def parse_size(text: str, *, name: str = "size") -> int:
+    """Bytes from `64MiB`, `64kB` or `1048576`."""
+    match = _SIZE.fullmatch(text.strip().lower())
+    factor = _BYTES.get(match[2]) if match else None
+    if match is None or factor is None:
+        raise ConfigError(f"{name}={shown(text)} is no size; give one such as 64MiB, 64kB or 1048576")
+    if "." not in match[1]:
+        return int(match[1]) * factor
+    return int(float(match[1]) * factor)

@@ -1,0 +1,291 @@
+"""The server: an engine, a door, and the timer that beats for both.
+
+One asyncio loop drives it. The engine's work is done in `_on_work`, whenever its descriptor says there is some; what the
+engine reports goes to the sessions. No task runs: everything is a callback, and stops when the server is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Generator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import fastfan
+from pubsub import closing
+from pubsub.addresses import ListenAddress, topic_path
+from pubsub.arrival import Door
+from pubsub.errors import ConfigError, MisuseError, Overloaded
+from pubsub.handshake import Role
+from pubsub.eventstream import EventStream, EventStreams
+from pubsub.options import Options
+from pubsub.session import Sessions
+from pubsub.stats import Stats
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Server", "serve"]
+
+# Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
+_BACKLOG = 4096
+# After the last Close, clients have so long to take it before the server resets what is left.
+_GRACE = 0.5
+
+
+class Server:
+    """A running server, made by `serve()`. Its methods belong to its event loop, except `publish`: any thread."""
+
+    def __init__(self, options: Options, listeners: list[socket.socket]) -> None:
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._engine = fastfan.Engine(
+            max_memory_bytes=options.max_memory_bytes,
+            write_timeout=options.subscriber_write_timeout,
+            close_deadline=options.close_deadline,
+        )
+        self._streams = EventStreams(options.event_buffer)
+        self._sessions = Sessions(self._engine, options, self._streams, self._on_room)
+        self._room = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._closing: asyncio.Task[None] | None = None
+        address = listeners[0].getsockname()
+        self._address = ListenAddress(address[0], address[1]) if isinstance(address, tuple) else ListenAddress("", 0)
+        self._loop.add_reader(self._engine.work_fileno(), self._on_work)
+        self._loop.add_reader(self._engine.events_fileno(), self._on_work)
+        self._door = Door(
+            listeners,
+            engine=self._engine,
+            topic=self._topic,
+            options=options,
+            sessions=self._sessions,
+            streams=self._streams,
+        )
+        self._beat_interval = max(0.01, min(1.0, options.ping_interval / 8, options.pong_deadline / 8))
+        self._timer = self._loop.call_later(self._beat_interval, self._beat)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; the kernel's choice when 0 was asked for."""
+        return self._address.port
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine connects; a topic's path goes behind it."""
+        return self._address.url()
+
+    async def __aenter__(self) -> Server:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- publishing from this process ---
+
+    def _topic(self, name: str) -> fastfan.Topic:
+        options = self._options
+        return self._engine.topic(
+            name,
+            max_lag_bytes=options.max_lag_bytes,
+            max_lag_messages=options.max_lag_messages,
+            max_lag_age=options.max_lag_age,
+            pace_lag_bytes=options.pace_lag_bytes,
+        )
+
+    def publish(self, topic: str, data: Buffer | str) -> int:
+        """Publishes text for str, binary for anything with bytes; its offset. Any thread; `data` may be reused on return.
+
+        Never blocks: with the memory limit reached it raises Overloaded and nothing is published; see `room`. Raises
+        MisuseError for a topic that is no path, and after close().
+        """
+        try:
+            return self._topic(topic_path(topic)).publish(data)
+        except fastfan.Overloaded as error:
+            raise Overloaded(str(error)) from None
+        except fastfan.MisuseError as error:
+            raise MisuseError(str(error)) from None
+
+    async def room(self, topic: str) -> None:
+        """Waits until publishing to the topic would be taken up: it is not paced, and memory is not short."""
+        state = self._topic(topic_path(topic))
+        while not self._engine.roomy or state.paced:
+            self._room.clear()
+            self._engine.want_room()
+            await self._room.wait()
+
+    def _on_room(self) -> None:
+        self._room.set()
+
+    # --- what it tells ---
+
+    def events(self) -> EventStream:
+        """A stream of what happens from now on; bounded by `event_buffer`. Dropped streams cost nothing."""
+        return self._streams.open()
+
+    def stats(self) -> Stats:
+        engine = self._engine.stats()
+        tally = self._sessions.tally
+        return Stats(
+            publishers=self._sessions.publishers,
+            subscribers=self._sessions.subscribers,
+            topics=len(self._engine.topics_kept()),
+            messages=tally.messages,
+            message_bytes=tally.message_bytes,
+            ignored_messages=tally.ignored_messages,
+            received_bytes=engine["received_bytes"],
+            sent_bytes=engine["sent_bytes"],
+            memory_bytes=engine["memory_bytes"],
+            max_memory_bytes=engine["max_memory_bytes"],
+            held_publishers=engine["held_publishers"],
+            events_dropped=self._streams.dropped,
+            departures=dict(self._sessions.departures),
+            refusals=dict(self._door.refusals),
+        )
+
+    # --- the engine's driver ---
+
+    def _on_work(self) -> None:
+        self._engine.turn()
+        events = self._engine.take_events()
+        if not events:
+            return
+        for event in events:
+            self._sessions.handle(*event)
+        # What was published and answered goes out now, not after another round of the loop.
+        self._engine.turn()
+        self._changed.set()
+
+    def _beat(self) -> None:
+        step = self._beat_interval
+        self._timer = self._loop.call_later(step, self._beat)
+        options = self._options
+        # A step counts at most twice, so that a pause of this process is held against nobody.
+        self._engine.beat(options.ping_interval, options.pong_deadline, 2 * step)
+        self._door.age()
+        self._sessions.age(step)
+        self._engine.sweep_topics(options.topic_linger, options.max_lingering_topics)
+
+    # --- the end ---
+
+    async def close(self, *, drain: float = 0.0) -> None:
+        """Stops accepting and closes everybody with 1012; returns when all is given back. Safe to call again.
+
+        Within `drain` seconds publishers' last messages are taken and subscribers get what they are owed. What is left
+        after that has half a second to take its Close, and is then reset.
+        """
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close(drain))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, drain: float) -> None:
+        self._door.stop_listening()
+        if drain > 0:
+            ends = self._loop.time() + drain
+            await self._send_off(role=Role.PUBLISHER, within=drain)
+            await self._send_off(role=Role.SUBSCRIBER, within=ends - self._loop.time())
+        else:
+            await self._send_off(role=Role.DUPLEX, within=0.0)
+        self._timer.cancel()
+        self._door.close()
+        self._loop.remove_reader(self._engine.work_fileno())
+        self._loop.remove_reader(self._engine.events_fileno())
+        self._engine.close()
+        for event in self._engine.take_events(1 << 30):
+            self._sessions.handle(*event)
+        self._streams.close()
+        self._room.set()
+
+    async def _send_off(self, *, role: Role, within: float) -> None:
+        """Closes everybody of that role and waits until they have gone."""
+        row = closing.closing(closing.RESTART)
+        patience = max(within, 0.0) + _GRACE
+        for session in self._sessions.all():
+            if role & session.role:
+                self._sessions.close(session, row.code, row.reason, after_log=within > 0, deadline=patience)
+        try:
+            async with asyncio.timeout(patience):
+                while self._sessions.count(role):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return
+
+
+class _Serving:
+    """What `serve()` returns: awaited it gives the Server, with `async with` it is closed at the end."""
+
+    def __init__(self, options: Options, listeners: list[socket.socket]) -> None:
+        self._options = options
+        self._listeners = listeners
+        self._server: Server | None = None
+
+    async def _start(self) -> Server:
+        return Server(self._options, self._listeners)
+
+    def __await__(self) -> Generator[None, None, Server]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Server:
+        self._server = await self._start()
+        return self._server
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        await self._server.close()
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    *,
+    options: Options | None = None,
+    sock: socket.socket | None = None,
+) -> _Serving:
+    """Starts a server: `async with serve(...) as server`, or `server = await serve(...)`.
+
+    An empty host means all interfaces, port 0 any free one. `sock` is a listening socket to use instead; the server owns it
+    from then on. The sockets listen when this returns. Raises ConfigError when the address cannot be had.
+    """
+    listeners = [sock] if sock is not None else _listen(host, port)
+    for listener in listeners:
+        listener.setblocking(False)
+    return _Serving(options or Options(), listeners)
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError, OverflowError) as error:
+        raise ConfigError(f"cannot listen on {ListenAddress(host, port)}: {error}; give HOST:PORT of this machine") from None
+    listeners: list[socket.socket] = []
+    for family, _kind, _protocol, _name, address in dict.fromkeys(found):
+        # The first one's port holds for all, so that port 0 is one port on every address.
+        wanted = (address[0], listeners[0].getsockname()[1] if listeners else port, *address[2:])
+        try:
+            listeners.append(_listen_on(socket.AddressFamily(family), wanted))
+        except OSError as error:
+            for listener in listeners:
+                listener.close()
+            cure = "stop what uses it, or choose another port" if error.errno == 98 else "choose an address of this machine"
+            raise ConfigError(f"cannot listen on {ListenAddress(host, port)}: {error.strerror}; {cure}") from None
+    return listeners
+
+
+def _listen_on(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Else the v6 wildcard takes the v4 one's port as well.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

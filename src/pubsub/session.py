@@ -1,0 +1,250 @@
+"""What the shell knows of each connection, and what it makes of the bytes and the news the engine brings.
+
+    LENT       a chunk of bytes -> wsproto -> messages into the topic's log, pongs and Closes back; then resume()
+    CONDEMNED  the engine wants it closed: the Close is made here, by the connection's wsproto object
+    DEPARTED   it is gone: the last that is heard of it
+    ROOM       publishers may go on
+
+A pong, and the answer to a Close, are handed to the engine only after everything before them is in the log: that is what
+`Publisher.flush()` relies on.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastfan import Cause, Engine, EventKind, Overloaded
+from pubsub import closing
+from pubsub.connection import Closed, Connection, Piece, Ping
+from pubsub.events import Event, EventType
+from pubsub.handshake import Role
+
+if TYPE_CHECKING:
+    from fastfan import Partial, Topic
+    from pubsub.eventstream import EventStreams
+    from pubsub.options import Options
+
+__all__ = ["Session", "Sessions"]
+
+_JOINED = ((Role.PUBLISHER, EventType.PUBLISHER_JOINED), (Role.SUBSCRIBER, EventType.SUBSCRIBER_JOINED))
+_LEFT = ((Role.PUBLISHER, EventType.PUBLISHER_LEFT), (Role.SUBSCRIBER, EventType.SUBSCRIBER_LEFT))
+
+# Why the engine condemns a connection, and what its client is told.
+_VERDICTS = {
+    Cause.STALLED: (closing.TRY_LATER, "stalled: the socket took no byte for subscriber_write_timeout; read faster"),
+    Cause.TOO_FAR_BEHIND: (closing.TRY_LATER, "too far behind: over max_lag_bytes, max_lag_messages or max_lag_age"),
+    Cause.MEMORY: (closing.TRY_LATER, "too full: the farthest behind when max_memory_bytes was reached"),
+    Cause.NO_PONG: (closing.INTERNAL, "no pong within pong_deadline"),
+}
+
+
+class Session:
+    """One connection: id, name, role, topic; and its wsproto object once it has sent something."""
+
+    __slots__ = ("connection", "ignored_bytes", "name", "partial", "role", "token", "topic", "uid", "waited")
+
+    def __init__(self, token: int, topic: Topic, role: Role, name: str, uid: bytes) -> None:
+        self.token = token
+        self.topic = topic
+        self.role = role
+        self.name = name
+        self.uid = uid
+        self.connection: Connection | None = None
+        self.partial: Partial | None = None
+        self.waited = 0.0  # seconds since the first byte of `partial`
+        self.ignored_bytes = 0  # of a message a subscriber is sending
+
+    @property
+    def client_id(self) -> str:
+        """`NAME-UUID4`, as the Go program has it: without a name it begins with the hyphen."""
+        return f"{self.name}-{uuid.UUID(bytes=self.uid)}"
+
+    def protocol(self) -> Connection:
+        # Made when it is first needed: an idle subscriber has none.
+        if self.connection is None:
+            self.connection = Connection(client=False)
+        return self.connection
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts for Stats."""
+
+    messages: int = 0
+    message_bytes: int = 0
+    ignored_messages: int = 0
+
+
+class Sessions:
+    """Every session of a server, by token, and what happens to them."""
+
+    def __init__(self, engine: Engine, options: Options, streams: EventStreams, on_room: Callable[[], None]) -> None:
+        self._engine = engine
+        self._options = options
+        self._streams = streams
+        self._by_token: dict[int, Session] = {}
+        self._arriving: dict[int, Session] = {}
+        self._on_room = on_room
+        self._on: dict[int, Callable[[Session, int, bytes], None]] = {
+            EventKind.LENT: self._on_lent,
+            EventKind.CONDEMNED: self._on_condemned,
+            EventKind.DEPARTED: self._on_departed,
+        }
+        self.tally = Tally()
+        self.departures: Counter[str] = Counter()
+        self.publishers = 0
+        self.subscribers = 0
+
+    def __len__(self) -> int:
+        return len(self._by_token)
+
+    def count(self, role: Role) -> int:
+        """Connections that have any part of `role`."""
+        return {Role.PUBLISHER: self.publishers, Role.SUBSCRIBER: self.subscribers}.get(role, len(self))
+
+    def all(self) -> list[Session]:
+        return list(self._by_token.values())
+
+    def add(self, session: Session) -> None:
+        self._by_token[session.token] = session
+        self.publishers += Role.PUBLISHER in session.role
+        self.subscribers += Role.SUBSCRIBER in session.role
+        self._tell(session, _JOINED)
+
+    def handle(self, kind: int, token: int, detail: int, _extra: int, data: bytes) -> None:
+        """One event of the engine's."""
+        session = self._by_token.get(token)
+        if session is not None:
+            self._on[kind](session, detail, data)
+        elif kind == EventKind.ROOM:
+            self._on_room()
+
+    def _tell(self, session: Session, which: tuple[tuple[Role, EventType], ...]) -> None:
+        if self._streams.wanted:
+            for role, event_type in which:
+                if role in session.role:
+                    self._streams.put(Event(event_type, session.client_id, session.topic.name))
+
+    # --- bytes ---
+
+    def _on_lent(self, session: Session, _detail: int, data: bytes) -> None:
+        connection = session.protocol()
+        publishes = Role.PUBLISHER in session.role
+        whole: list[bytes | str] = []
+        answers: list[bytes] = []
+        closed: Closed | None = None
+        for happening in connection.receive(data):
+            kind = type(happening)
+            if kind is Piece:
+                closed = self._on_piece(session, happening, whole) if publishes else self._ignore(session, happening)  # type: ignore[arg-type]
+            elif kind is Ping:
+                answers.append(connection.pong(happening.payload))  # type: ignore[union-attr]
+            elif kind is Closed:
+                closed = happening  # type: ignore[assignment]
+            if closed is not None:
+                break
+        if whole:
+            self._publish(session, whole)
+        if answers:
+            self._engine.send(session.token, b"".join(answers))
+        if closed is not None:
+            self._close(session, closed)
+        else:
+            self._engine.resume(session.token)
+
+    def _on_piece(self, session: Session, piece: Piece, whole: list[bytes | str]) -> Closed | None:
+        limit = self._options.max_message_bytes
+        if piece.last and session.partial is None:
+            if len(piece.data) * 4 > limit and _size(piece.data) > limit:
+                return _too_big(_size(piece.data), limit)
+            whole.append(piece.data)
+            return None
+        if session.partial is None:
+            session.partial, session.waited = session.topic.partial(text=isinstance(piece.data, str)), 0.0
+            self._arriving[session.token] = session
+        size = len(session.partial) + _size(piece.data)
+        if size > limit:
+            return _too_big(size, limit)
+        return self._extend(session, piece, whole)
+
+    def _extend(self, session: Session, piece: Piece, whole: list[bytes | str]) -> Closed | None:
+        assert session.partial is not None
+        try:
+            session.partial.extend(piece.data)
+            if piece.last:
+                self._publish(session, whole)
+                whole.clear()
+                self.tally.messages += 1
+                self.tally.message_bytes += len(session.partial)
+                session.partial.publish()
+                self._drop_partial(session)
+        except Overloaded as error:
+            return Closed(closing.TRY_LATER, f"too full: {error}", error=True)
+        return None
+
+    def _publish(self, session: Session, messages: list[bytes | str]) -> None:
+        # Not strict: the bytes are in memory already, charged as lent; publishers are held back long before the limit.
+        session.topic.publish_many(messages, strict=False)
+        self.tally.messages += len(messages)
+        self.tally.message_bytes += sum(map(len, messages))
+
+    def _ignore(self, session: Session, piece: Piece) -> Closed | None:
+        """What a subscriber sends is counted, limited, and thrown away."""
+        self.tally.ignored_messages += piece.last
+        session.ignored_bytes += _size(piece.data)
+        size, limit = session.ignored_bytes, self._options.max_message_bytes
+        if piece.last:
+            session.ignored_bytes = 0
+        return _too_big(size, limit) if size > limit else None
+
+    def _drop_partial(self, session: Session) -> None:
+        session.partial = None
+        self._arriving.pop(session.token, None)
+
+    # --- ends ---
+
+    def _close(self, session: Session, closed: Closed) -> None:
+        """Answers the peer's Close, or ends a connection that broke a rule: nothing more is wanted from it."""
+        self._drop_partial(session)
+        frame = session.protocol().close(closed.code, closed.reason if closed.error else "")
+        self._engine.end(session.token, frame, discard=True)
+
+    def close(self, session: Session, code: int, reason: str, *, after_log: bool = False, deadline: float | None = None) -> None:
+        """Our Close; what a publisher still sends is taken until its own arrives, or `deadline` seconds have passed."""
+        frame = session.protocol().close(code, reason)
+        if frame:
+            self._engine.end(session.token, frame, after_log=after_log, deadline=deadline)
+
+    def _on_condemned(self, session: Session, detail: int, _data: bytes) -> None:
+        self.close(session, *_VERDICTS[Cause(detail)])
+
+    def _on_departed(self, session: Session, detail: int, _data: bytes) -> None:
+        del self._by_token[session.token]
+        self._drop_partial(session)
+        self.departures[Cause(detail).name.lower()] += 1
+        self.publishers -= Role.PUBLISHER in session.role
+        self.subscribers -= Role.SUBSCRIBER in session.role
+        self._tell(session, _LEFT)
+
+    def age(self, step: float) -> None:
+        """Advances the clocks of messages on their way by `step` seconds; those that are held back have theirs stopped."""
+        limit = self._options.message_timeout
+        for session in list(self._arriving.values()):
+            if session.topic.paced or not self._engine.roomy:
+                continue
+            session.waited += step
+            if session.waited > limit:
+                reason = f"message not complete within message_timeout={limit:g} s"
+                self._close(session, Closed(closing.POLICY, reason, error=True))
+
+
+def _size(data: bytes | str) -> int:
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+
+
+def _too_big(size: int, limit: int) -> Closed:
+    return Closed(closing.TOO_BIG, f"message of {size} bytes or more is over max_message_bytes={limit}", error=True)
