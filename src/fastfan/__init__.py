@@ -1,6 +1,7 @@
 """fastfan: a WebSocket fan-out engine. One log per topic, one cursor per subscriber, one system call per delivery."""
 
-from fastfan._engine import DUPLEX, PUBLISHER, SUBSCRIBER, Cause, Engine, EventKind, Partial, Topic
+from fastfan._engine import DUPLEX, PUBLISHER, SUBSCRIBER, Cause, Engine, EventKind
+from fastfan._topic import Partial, Topic
 from fastfan.errors import EngineClosed, EngineError, MisuseError, Overloaded
 
 __all__ = [

@@ -8,6 +8,9 @@ from fastfan._mailbox cimport Inbox, Outbox, poller
 from fastfan._table cimport Table
 
 
+cdef enum:
+    CHUNK_BYTES = 65536         # most that one connection lends at a time
+
 cdef struct Counters:
     # Written by the loop's thread alone; others may read a word at any time.
     uint64_t received_bytes
@@ -50,4 +53,3 @@ cdef int loop_init(Loop *loop, Pool *pool, uint64_t write_timeout_ns, uint64_t c
 cdef void loop_clear(Loop *loop) noexcept nogil
 cdef void loop_turn(Loop *loop, uint64_t budget_ns) noexcept nogil
 cdef void loop_abort_all(Loop *loop) noexcept nogil
-cdef void loop_abandon(Loop *loop, Sink *sink) noexcept nogil

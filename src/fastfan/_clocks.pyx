@@ -1,0 +1,89 @@
+"""Clocks of connections: stalled, closing, pinged.
+
+Deadlines do not compare times, they add up what passed, and a step counts at most twice its usual length. So time in which
+this process, or its host's Python, stood still is held against nobody; and a peer's time to answer a ping runs only while
+nothing of ours is in its way. Called by the I/O thread.
+"""
+
+from fastfan._connection cimport connection_condemn, connection_end, connection_flush, connection_receive
+from fastfan._cursor cimport (
+    ATTACHED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_NO_PONG, CAUSE_STALLED, FREE, GONE, OPEN, PEER_CLOSED, PING_NONE,
+    PING_QUEUED, PING_TAKEN, Sink,
+)
+from fastfan._log cimport FRAME_PING, frame_write_header, load_acquire
+from fastfan._mailbox cimport poller
+from fastfan._sink cimport sink_owes, sink_queue_control
+from fastfan._table cimport table_at
+
+
+cdef extern from "poller.h" nogil:
+    int poller_tick(poller *poll, uint64_t interval_ns)
+
+
+cdef void clocks_start(Loop *loop) noexcept nogil:
+    if not loop.ticking:
+        poller_tick(&loop.poll, loop.tick_ns)
+        loop.ticking, loop.last_tick_ns = True, loop.now_ns
+
+
+cdef void clocks_tick(Loop *loop) noexcept nogil:
+    """Advances the clocks of the stalled and the closing."""
+    cdef uint64_t step_ns = min(loop.now_ns - loop.last_tick_ns, 2 * loop.tick_ns)
+    cdef uint32_t slot
+    cdef bint exchanged
+    cdef Sink *sink
+    loop.last_tick_ns = loop.now_ns
+    for slot in range(<uint32_t>load_acquire(&loop.table.high_slot)):
+        sink = table_at(&loop.table, slot)
+        if sink.state == FREE or sink.state == ATTACHED or sink.state == GONE:
+            continue
+        if sink.state != OPEN:
+            if sink.close_left_ns <= step_ns:
+                exchanged = sink.state == PEER_CLOSED and sink.close_sent
+                connection_end(loop, sink, CAUSE_CLOSED if exchanged else CAUSE_CLOSE_TIMEOUT, True)
+                continue
+            sink.close_left_ns -= step_ns
+        elif sink.blocked and sink_owes(sink):
+            sink.stalled_ns += step_ns
+            if sink.stalled_ns >= loop.write_timeout_ns:
+                connection_condemn(loop, sink, CAUSE_STALLED)
+        if sink.readable and not sink.held:
+            connection_receive(loop, sink)
+    if load_acquire(&loop.table.used) == 0:
+        poller_tick(&loop.poll, 0)
+        loop.ticking = False
+
+
+cdef uint64_t random_below(Loop *loop, uint64_t bound) noexcept nogil:
+    # xorshift64 (Marsaglia, 2003): spreads pings, nothing secret.
+    loop.random ^= loop.random << 13
+    loop.random ^= loop.random >> 7
+    loop.random ^= loop.random << 17
+    return loop.random % bound if bound else 0
+
+
+cdef void clocks_beat(Loop *loop, uint64_t interval_ns, uint64_t deadline_ns, uint64_t longest_ns) noexcept nogil:
+    """Pings who is due and condemns who did not answer. A peer's time runs only while nothing of ours is in its way."""
+    cdef uint64_t step_ns = min(loop.now_ns - loop.last_beat_ns, longest_ns)
+    cdef uint32_t slot
+    cdef uint8_t ping[2]
+    cdef Sink *sink
+    loop.last_beat_ns = loop.now_ns
+    frame_write_header(ping, FRAME_PING, 0)
+    for slot in range(<uint32_t>load_acquire(&loop.table.high_slot)):
+        sink = table_at(&loop.table, slot)
+        if sink.state != OPEN:
+            continue
+        if sink.ping == PING_TAKEN and not (sink.blocked or sink.lent or sink.held):
+            sink.pong_waited_ns += step_ns
+            if sink.pong_waited_ns > deadline_ns:
+                connection_condemn(loop, sink, CAUSE_NO_PONG)
+                continue
+        if sink.until_ping_ns == 0:
+            sink.until_ping_ns = 1 + random_below(loop, interval_ns)
+        elif sink.until_ping_ns > step_ns:
+            sink.until_ping_ns -= step_ns
+        elif sink.ping == PING_NONE and sink_queue_control(sink, ping, 2):
+            sink.ping, sink.until_ping_ns = PING_QUEUED, interval_ns
+            loop.counters.pings += 1
+            connection_flush(loop, sink)

@@ -1,0 +1,8 @@
+"""Passes over the cursors of topics whose logs have grown (rules in _fanout.pyx)."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastfan._cursor cimport TopicState
+from fastfan._loop cimport Loop
+
+cdef void fanout_slice(Loop *loop) noexcept nogil

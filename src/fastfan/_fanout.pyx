@@ -1,0 +1,57 @@
+"""The fan-out: topics whose logs have grown, and the passes over their cursors.
+
+A pass is cut into slices of about a millisecond with a poll between them, and topics take turns, so a big topic does not
+hold up a small one. What is published meanwhile is picked up by those not yet served, in the same system call; who was
+served before gets it in the next pass. Called by the I/O thread that owns the views.
+"""
+
+from fastfan._connection cimport connection_flush
+from fastfan._cursor cimport Sink, View, view_resolve, view_trim
+from fastfan._dirty cimport dirty_mark
+from fastfan._limits cimport limits_note_lag
+from fastfan._log cimport exchange_full, load_acquire
+
+
+cdef extern from "clock.h" nogil:
+    uint64_t clock_ns()
+
+cdef enum:
+    SLICE_NS = 1_000_000
+
+
+cdef void fanout_slice(Loop *loop) noexcept nogil:
+    """One slice of the pass over the first dirty topic."""
+    cdef TopicState *topic = loop.dirty
+    cdef View *view = &topic.view
+    cdef uint64_t slice_ends_ns = loop.now_ns + SLICE_NS
+    cdef Sink *sink
+    loop.dirty = topic.dirty_next
+    # From here on a new message marks the topic again.
+    exchange_full(&topic.queued, 0)
+    if not view.in_pass:
+        view.in_pass, view.next = True, 0
+        view.pass_end = load_acquire(&topic.log.end_position)
+        view_resolve(topic)
+    while view.next < view.count:
+        sink = view.sinks[view.next]
+        view.next += 1
+        if not sink.blocked:
+            connection_flush(loop, sink)
+            loop.now_ns = clock_ns()
+            if loop.now_ns >= slice_ends_ns:
+                break
+    if view.next < view.count:
+        dirty_mark(loop, topic)
+    else:
+        end_pass(loop, topic)
+    limits_note_lag(loop, topic)
+
+
+cdef void end_pass(Loop *loop, TopicState *topic) noexcept nogil:
+    cdef View *view = &topic.view
+    cdef uint64_t end_position = load_acquire(&topic.log.end_position)
+    view.in_pass, view.next = False, 0
+    view_trim(topic)
+    # Whoever was served before the log grew during the pass is owed the rest.
+    if end_position != view.pass_end and (view.at_top < view.count or view.top < end_position):
+        dirty_mark(loop, topic)

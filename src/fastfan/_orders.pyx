@@ -1,0 +1,102 @@
+"""Orders: what the shell wants done with a connection, carried out by the thread that owns it."""
+
+from fastfan._clocks cimport clocks_beat, clocks_start
+from fastfan._connection cimport (
+    connection_abandon, connection_end, connection_flush, connection_leave_view, connection_lend, connection_receive,
+    connection_return, note_live,
+)
+from fastfan._cursor cimport (
+    ATTACHED, CAUSE_ABORTED, CAUSE_RESET, CLOSING, GONE, OPEN, PEER_CLOSED, ROLE_SUBSCRIBER, Sink, cursor_abandon,
+    cursor_admit, view_resolve, view_trim,
+)
+from fastfan._log cimport mutex_lock, mutex_unlock
+from fastfan._mailbox cimport (
+    COMMAND_ABORT, COMMAND_BEAT, COMMAND_CLOSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, COMMAND_WANT_ROOM,
+    THEN_DISCARD, poller,
+)
+from fastfan._sink cimport sink_move, sink_queue_close, sink_queue_control
+from fastfan._table cimport table_find
+
+
+cdef extern from "poller.h" nogil:
+    int poller_add(poller *poll, int fd, uint64_t token)
+
+cdef extern from "wire.h" nogil:
+    int wire_prepare(int fd, int notsent_bytes)
+    void wire_finish(int fd)
+
+
+cdef void orders_execute(Loop *loop, Command *command) noexcept nogil:
+    cdef Sink *sink
+    if command.kind == COMMAND_BEAT:
+        clocks_beat(loop, command.a, command.b, command.c)
+        return
+    if command.kind == COMMAND_WANT_ROOM:
+        loop.room_wanted = True
+        return
+    sink = table_find(&loop.table, command.token)
+    if sink == NULL or sink.state == GONE:
+        return
+    if command.kind == COMMAND_START:
+        start(loop, sink, command)
+    elif command.kind == COMMAND_ABORT:
+        if sink.state == ATTACHED:
+            connection_abandon(loop, sink)
+        else:
+            connection_end(loop, sink, CAUSE_ABORTED, True)
+    elif command.kind == COMMAND_SEND:
+        if sink.state == OPEN and sink_queue_control(sink, command.data, command.data_bytes):
+            connection_flush(loop, sink)
+    elif command.kind == COMMAND_CLOSE:
+        close(loop, sink, command)
+    elif command.kind == COMMAND_RESUME:
+        connection_return(loop, sink)
+        connection_receive(loop, sink)
+
+
+cdef void start(Loop *loop, Sink *sink, Command *command) noexcept nogil:
+    cdef uint32_t head_bytes = <uint32_t>command.b
+    cdef int result
+    sink.fd = <int>command.a
+    result = wire_prepare(sink.fd, loop.notsent_bytes)
+    if result == 0:
+        result = poller_add(&loop.poll, sink.fd, sink.token)
+    sink_move(sink, OPEN)
+    if sink.role & ROLE_SUBSCRIBER and not cursor_admit(sink.topic, sink):
+        result = -1
+    sink.took_ns = loop.now_ns
+    note_live(loop, sink.topic)
+    clocks_start(loop)
+    if result < 0 or (head_bytes and not sink_queue_control(sink, command.data, head_bytes)):
+        if sink.joining:
+            mutex_lock(&sink.topic.log.lock)
+            cursor_abandon(sink.topic, sink)
+            mutex_unlock(&sink.topic.log.lock)
+        connection_end(loop, sink, CAUSE_RESET, True)
+        return
+    sink.readable = True
+    if command.data_bytes > head_bytes:
+        connection_lend(loop, sink, command.data + head_bytes, command.data_bytes - head_bytes)
+    view_resolve(sink.topic)
+    connection_flush(loop, sink)
+    view_trim(sink.topic)
+
+
+cdef void close(Loop *loop, Sink *sink, Command *command) noexcept nogil:
+    cdef bint discards = command.a == THEN_DISCARD
+    if not sink_move(sink, PEER_CLOSED if discards else CLOSING):
+        return
+    sink.close_left_ns = command.c if command.c else loop.close_deadline_ns
+    if command.data_bytes:
+        view_resolve(sink.topic)
+        sink_queue_close(sink, command.data, command.data_bytes, command.b != 0)
+        note_live(loop, sink.topic)
+    if discards:
+        if sink.in_view and sink.close == NULL:
+            connection_leave_view(loop, sink, False)
+        # What Python may still hold of it is of no use any more.
+        connection_return(loop, sink)
+        sink.readable = True
+        if sink.close_sent or sink.write_dead:
+            wire_finish(sink.fd)
+    connection_flush(loop, sink)

@@ -1,0 +1,26 @@
+"""Topic and Partial (rules in _topic.pyx)."""
+
+from libc.stdint cimport uint8_t, uint64_t
+
+from fastfan._core cimport Core
+from fastfan._cursor cimport TopicState
+from fastfan._log cimport Partial as PartialState
+
+
+cdef struct Piece:
+    # One message to append; the bytes are its owner's.
+    const uint8_t *data
+    size_t data_bytes
+    uint8_t opcode
+
+cdef class Topic:
+    cdef TopicState state
+    cdef Core core
+    cdef readonly str name
+    cdef object __weakref__
+    cdef uint64_t append(self, Piece *pieces, size_t count, bint strict) except 0
+
+cdef class Partial:
+    cdef PartialState state
+    cdef Topic topic
+    cdef bint text

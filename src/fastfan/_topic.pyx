@@ -1,0 +1,223 @@
+"""Topic and Partial: publishing, from any thread.
+
+A Topic holds its core, so the memory its log came from outlives it. Data given to a method may be reused when the method
+returns: it was copied into the log, framed, under the log's lock.
+"""
+
+import os
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdlib cimport free, malloc
+
+from fastfan._log cimport (
+    FRAME_BINARY, FRAME_TEXT, frame_header_size, load_acquire, log_append, log_append_partial, log_clear,
+    log_count_unseen, log_init, mutex_lock, mutex_unlock, partial_drop, partial_extend, pool_allows,
+)
+from fastfan._mailbox cimport inbox_mark_dirty
+
+from fastfan.errors import MisuseError, Overloaded
+
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
+cdef extern from "clock.h" nogil:
+    uint64_t clock_ns()
+
+
+@cython.no_gc_clear
+cdef class Topic:
+    """See the stub (_topic.pyi) for the contract of every method."""
+
+    def __cinit__(self, Core core not None, str name not None):
+        self.core = core
+        self.name = name
+        # 63 bits, so that it is a positive number in every language's signed type.
+        log_init(&self.state.log, &core.pool, int.from_bytes(os.urandom(8), "little") >> 1)
+        self.state.loop = &core.loop
+
+    def __dealloc__(self):
+        if self.core is not None:
+            log_clear(&self.state.log)
+            free(self.state.view.sinks)
+
+    def __repr__(self):
+        return f"<Topic {self.name!r}: {self.state.listeners} subscribers, next offset {self.state.log.next_offset}>"
+
+    # --- publishing ---
+
+    def publish(self, data, *, bint text=False):
+        cdef Piece piece
+        cdef Py_buffer view
+        cdef uint64_t offset
+        if isinstance(data, str):
+            to_piece(data, &piece)
+            return self.append(&piece, 1, True)
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            if text:
+                check_utf8(data)
+            piece.data, piece.data_bytes = <const uint8_t *>view.buf, <size_t>view.len
+            piece.opcode = FRAME_TEXT if text else FRAME_BINARY
+            offset = self.append(&piece, 1, True)
+        finally:
+            PyBuffer_Release(&view)
+        return offset
+
+    def publish_many(self, messages, *, bint strict=True):
+        cdef list items = [item if isinstance(item, (bytes, str)) else bytes(item) for item in messages]
+        cdef size_t count = len(items)
+        cdef size_t index
+        cdef Piece *pieces
+        if count == 0:
+            return self.state.log.next_offset - 1
+        pieces = <Piece *>malloc(count * sizeof(Piece))
+        if pieces == NULL:
+            raise MemoryError(f"the system has no memory for a batch of {count} messages")
+        try:
+            for index in range(count):
+                to_piece(items[index], &pieces[index])
+            return self.append(pieces, count, strict)
+        finally:
+            free(pieces)
+
+    def partial(self, *, bint text=False):
+        cdef Partial partial = Partial.__new__(Partial)
+        self.core.check_open()
+        partial.topic, partial.text = self, text
+        return partial
+
+    cdef uint64_t append(self, Piece *pieces, size_t count, bint strict) except 0:
+        cdef size_t index
+        cdef size_t batch_bytes = 0
+        cdef uint64_t offset
+        cdef uint64_t now_ns = clock_ns()
+        cdef bint stored = True
+        cdef TopicState *state = &self.state
+        self.core.check_open()
+        for index in range(count):
+            batch_bytes += frame_header_size(pieces[index].data_bytes) + pieces[index].data_bytes
+        if strict and not pool_allows(&self.core.pool, batch_bytes):
+            raise overloaded(self.core, batch_bytes)
+        with nogil:
+            mutex_lock(&state.log.lock)
+            for index in range(count):
+                if state.listeners == 0:
+                    log_count_unseen(&state.log, pieces[index].data_bytes)
+                    continue
+                stored = log_append(&state.log, pieces[index].opcode, pieces[index].data, pieces[index].data_bytes,
+                                    batch_bytes, now_ns)
+                if not stored:
+                    break
+            offset = state.log.next_offset - 1
+            mutex_unlock(&state.log.lock)
+            if state.view.count:
+                inbox_mark_dirty(&self.core.loop.inbox, state)
+        if not stored:
+            raise Overloaded(f"the system has no memory for a message of {pieces[index].data_bytes} bytes; free some")
+        return offset
+
+    # --- what it is like now ---
+
+    @property
+    def epoch(self):
+        return self.state.log.epoch
+
+    @property
+    def next_offset(self):
+        return load_acquire(&self.state.log.next_offset)
+
+    @property
+    def subscribers(self):
+        return self.state.listeners
+
+    @property
+    def clients(self):
+        return self.state.clients
+
+    @property
+    def paced(self):
+        return self.state.view.paced
+
+    @property
+    def log_bytes(self):
+        mutex_lock(&self.state.log.lock)
+        held = 0 if self.state.log.head == NULL else self.state.log.end_position - self.state.log.head.base
+        mutex_unlock(&self.state.log.lock)
+        return held
+
+
+@cython.no_gc_clear
+cdef class Partial:
+    """See the stub (_topic.pyi) for the contract of every method."""
+
+    def __dealloc__(self):
+        if self.topic is not None:
+            partial_drop(&self.topic.core.pool, &self.state)
+
+    def __len__(self):
+        return self.state.payload_bytes
+
+    def extend(self, data):
+        cdef Piece piece
+        cdef bint room
+        self.topic.core.check_open()
+        to_piece(data if isinstance(data, (bytes, str)) else bytes(data), &piece)
+        with nogil:
+            room = partial_extend(&self.topic.core.pool, &self.state, piece.data, piece.data_bytes)
+        if not room:
+            raise overloaded(self.topic.core, self.state.payload_bytes + piece.data_bytes)
+
+    def publish(self):
+        cdef TopicState *state = &self.topic.state
+        cdef uint8_t opcode = FRAME_TEXT if self.text else FRAME_BINARY
+        cdef bint stored = True
+        cdef uint64_t offset
+        self.topic.core.check_open()
+        with nogil:
+            mutex_lock(&state.log.lock)
+            if state.listeners == 0:
+                log_count_unseen(&state.log, self.state.payload_bytes)
+                partial_drop(state.log.pool, &self.state)
+            else:
+                stored = log_append_partial(&state.log, &self.state, opcode, clock_ns())
+            offset = state.log.next_offset - 1
+            mutex_unlock(&state.log.lock)
+            if state.view.count:
+                inbox_mark_dirty(&self.topic.core.loop.inbox, state)
+        if not stored:
+            raise overloaded(self.topic.core, self.state.payload_bytes)
+        return offset
+
+
+cdef int to_piece(object item, Piece *piece) except -1:
+    """Where the bytes of a bytes or str object are; they live as long as the object."""
+    cdef Py_ssize_t size
+    if isinstance(item, bytes):
+        piece.data = <const uint8_t *>PyBytes_AS_STRING(item)
+        piece.data_bytes, piece.opcode = <size_t>PyBytes_GET_SIZE(item), FRAME_BINARY
+        return 0
+    try:
+        piece.data = <const uint8_t *>PyUnicode_AsUTF8AndSize(item, &size)
+    except UnicodeEncodeError as error:
+        raise MisuseError(f"text message is not Unicode at index {error.start} ({error.reason}); "
+                          "send it as bytes or mend it") from None
+    piece.data_bytes, piece.opcode = <size_t>size, FRAME_TEXT
+    return 0
+
+
+cdef int check_utf8(data) except -1:
+    try:
+        bytes(data).decode()
+    except UnicodeDecodeError as error:
+        raise MisuseError(f"text message is not UTF-8 at byte {error.start} ({error.reason}); "
+                          "publish it as binary or mend it") from None
+    return 0
+
+
+cdef object overloaded(Core core, size_t need_bytes):
+    return Overloaded(
+        f"{need_bytes} bytes more are over max_memory_bytes={core.pool.limit_bytes} "
+        f"({load_acquire(&core.pool.used_bytes)} in use); wait for room, or raise the limit")
