@@ -1,0 +1,180 @@
+"""Types and contract of the compiled module `fastfan._engine`; import the names from `fastfan`."""
+
+import enum
+
+from typing_extensions import disjoint_base
+
+from fastfan._core import Core
+from fastfan._topic import Topic
+
+PUBLISHER: int
+SUBSCRIBER: int
+DUPLEX: int
+
+class Cause(enum.IntEnum):
+    """Why a connection ended, or why the engine wants it closed."""
+
+    CLOSED = 1  # both Closes were exchanged, or ours was sent and the peer went
+    LEFT = 2  # end of stream without a Close
+    RESET = 3  # the kernel reported an error
+    STALLED = 4  # took no byte for write_timeout while data was owed
+    TOO_FAR_BEHIND = 5  # over max_lag_bytes, max_lag_messages or max_lag_age
+    MEMORY = 6  # the farthest behind when max_memory_bytes was reached
+    NO_PONG = 7  # silent for pong_deadline after a ping
+    CLOSE_TIMEOUT = 8  # no answer to our Close within its deadline
+    ABORTED = 9  # abort(), or the engine was closed
+
+class EventKind(enum.IntEnum):
+    """What an event tells; see Engine.take_events()."""
+
+    LENT = 0
+    CONDEMNED = 1
+    DEPARTED = 2
+    ROOM = 3
+
+@disjoint_base
+class Engine(Core):
+    """The fan-out engine: topics with one log each, connections with a cursor each, and the loop that serves them.
+
+    With `io_threads=0`, the only mode so far, the host's loop drives it: watch `work_fileno()` for reading and call
+    `turn()` when it is readable, then `take_events()`. Every method may be called from any thread, `turn()` from one at a
+    time; none waits for a socket. After `close()` all but `take_events`, `stats` and `close` raise EngineClosed.
+    """
+
+    def __init__(
+        self,
+        *,
+        io_threads: int = 0,
+        max_memory_bytes: int | None = None,
+        write_timeout: float = 10.0,
+        close_deadline: float = 5.0,
+        notsent_bytes: int = 65536,
+    ) -> None:
+        """An engine without connections.
+
+        max_memory_bytes  of logs, partial messages and lent chunks together; at least 1 MiB. None: a quarter of the
+                          machine's or the cgroup's memory
+        write_timeout     seconds without a byte taken, while data is owed, after which a connection is STALLED
+        close_deadline    seconds for the peer's half of a close, and for taking our Close
+        notsent_bytes     bytes the kernel may hold unsent for one socket (TCP_NOTSENT_LOWAT); 0 leaves it unlimited
+
+        Raises MisuseError for values out of range, OSError when the system has no descriptors left.
+        """
+
+    # --- topics and connections ---
+
+    def topic(
+        self,
+        name: str,
+        *,
+        max_lag_bytes: int = ...,
+        max_lag_messages: int | None = None,
+        max_lag_age: float | None = None,
+        pace_lag_bytes: int = ...,
+    ) -> Topic:
+        """The topic of that name, made when there is none; the bounds count only then.
+
+        A subscriber farther behind than `max_lag_bytes` (64 MiB), `max_lag_messages` or `max_lag_age` (seconds, to within
+        a page of frames) is condemned. Publishers wait while half of the moving subscribers are farther behind than
+        `pace_lag_bytes` (4 MiB).
+        """
+
+    def attach(self, topic: Topic, *, role: int) -> tuple[int, int, int]:
+        """Places a connection on the topic: token, epoch, and the offset of the first message it will get.
+
+        Everything published from now on is kept for it; `start()` must follow, or `abort()`. `role` is PUBLISHER,
+        SUBSCRIBER or DUPLEX. Raises Overloaded beyond 1,048,576 connections, MisuseError for another engine's topic.
+        """
+
+    def start(self, token: int, fd: int, head: bytes = b"", leftover: bytes = b"") -> None:
+        """Hands over a connected stream socket; the engine owns and closes it from here on.
+
+        The caller must have stopped watching `fd` and must not touch it again. `head` is written before any data (the 101);
+        `leftover`, bytes read already, comes back as the first LENT event.
+        """
+
+    def send(self, token: int, frames: bytes) -> None:
+        """Queues whole control frames, sent at the next frame boundary and ahead of further data.
+
+        Ignored once the connection is closing or gone. While more than 4 KiB of control frames wait, it is not read.
+        """
+
+    def resume(self, token: int) -> None:
+        """Gives a lent connection back: what it sent has been dealt with, and it may be read again."""
+
+    def end(
+        self,
+        token: int,
+        close_frame: bytes = b"",
+        *,
+        discard: bool = False,
+        after_log: bool = False,
+        deadline: float | None = None,
+    ) -> None:
+        """The one way to close: sends the Close, then waits for the peer.
+
+        The Close goes out after the frame the subscriber is in the middle of, or with `after_log` after everything
+        published until now; nothing follows it. Without `discard` the connection goes on being lent, so that the peer's
+        Close can be seen; with it (the peer's Close has come, or it broke the protocol) the stream is finished behind the
+        Close and what still arrives is thrown away. What is not over within `deadline` seconds (close_deadline) is reset.
+        """
+
+    def abort(self, token: int) -> None:
+        """Resets the connection now; also undoes an `attach` that will not be started."""
+
+    def beat(self, ping_interval: float, pong_deadline: float, longest_step: float) -> None:
+        """Pings every connection whose interval is over, condemns those that did not answer in time.
+
+        To be called regularly, a few times in each of both durations. The time since the last beat counts, but at most
+        `longest_step` seconds of it, so that a pause of the process is held against nobody.
+        """
+
+    def want_room(self) -> None:
+        """Asks for a ROOM event once `roomy` is true, and from time to time while it stays asked for."""
+
+    # --- driving it ---
+
+    def turn(self, budget: float = 0.002) -> None:
+        """Does what there is to do for about `budget` seconds, without the GIL.
+
+        With work left over, `work_fileno()` stays readable. Raises MisuseError while another thread is in it.
+        """
+
+    def take_events(self, limit: int = 1024) -> list[tuple[int, int, int, int, bytes]]:
+        """The oldest events, at most `limit`: (kind, token, detail, extra, data).
+
+        LENT       data: bytes the connection sent; it is not read again before `resume(token)`
+        CONDEMNED  detail: the Cause; `end(token, …)` is wanted. It no longer holds anything of the log
+        DEPARTED   detail: the Cause, extra: 1 when our Close was sent whole. The last event of its token
+        ROOM       token 0; see `want_room`
+        """
+
+    def work_fileno(self) -> int:
+        """A descriptor that is readable while `turn()` has work. The engine's own; never read or close it."""
+
+    def events_fileno(self) -> int:
+        """A descriptor that is readable while events wait. The engine's own; never read or close it."""
+
+    # --- upkeep ---
+
+    def sweep_topics(self, linger: float, most: int) -> int:
+        """Forgets topics without clients for `linger` seconds, and the longest idle beyond `most`; how many it forgot.
+
+        A forgotten topic that comes back begins a new epoch at offset 1, unless the program still holds the Topic.
+        """
+
+    def topics_kept(self) -> list[Topic]:
+        """Topics with clients, and those that linger."""
+
+    @property
+    def roomy(self) -> bool:
+        """Whether less than four fifths of max_memory_bytes are in use; publishers are held back while it is not."""
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the engine was made; connections, memory_bytes and spare_bytes are those of now."""
+
+    def close(self) -> None:
+        """Resets every connection and gives their memory back; their DEPARTED events can still be taken.
+
+        Raises MisuseError while another thread is in `turn()`. Calling it again does nothing.
+        """
