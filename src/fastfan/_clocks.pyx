@@ -47,6 +47,8 @@ cdef void clocks_tick(Loop *loop) noexcept nogil:
             sink.stalled_ns += step_ns
             if sink.stalled_ns >= loop.write_timeout_ns:
                 connection_condemn(loop, sink, CAUSE_STALLED)
+        else:
+            sink.stalled_ns = 0
         if sink.readable and not sink.held:
             connection_receive(loop, sink)
     if load_acquire(&loop.table.used) == 0:

@@ -85,7 +85,9 @@ cdef class Engine(Core):
             (<Topic>topic).state.max_lag_messages = max_lag_messages or 0
             (<Topic>topic).state.max_lag_age_ns = to_ns(max_lag_age or 0.0)
             (<Topic>topic).state.pace_lag_bytes = pace_lag_bytes
+            (<Topic>topic).state.idle_since_ns = clock_ns()
             self.topics[name] = topic
+        self.kept[name] = topic
         return topic
 
     def attach(self, Topic topic not None, *, int role):
@@ -96,6 +98,7 @@ cdef class Engine(Core):
             raise MisuseError(f"topic {topic.name!r} belongs to another engine; take it from this one's topic()")
         if not 1 <= role <= 3:
             raise MisuseError(f"role={role} is none of PUBLISHER (1), SUBSCRIBER (2), DUPLEX (3)")
+        self.kept[topic.name] = topic
         sink = table_new(&self.loop.table)
         if sink == NULL:
             raise Overloaded("no room for another connection: 1048576 are in use, or the system is out of memory")
@@ -106,7 +109,6 @@ cdef class Engine(Core):
             cursor_join(&topic.state, sink)
         offset = topic.state.log.next_offset
         mutex_unlock(&topic.state.log.lock)
-        self.kept[topic.name] = topic
         return sink.token, topic.state.log.epoch, offset
 
     def start(self, uint64_t token, int fd, bytes head=b"", bytes leftover=b""):

@@ -11,7 +11,7 @@ time. Until then nothing can be over a bound that the log's whole span is not ov
 Called by the I/O thread that owns the view.
 """
 
-from fastfan._cursor cimport OPEN, CAUSE_TOO_FAR_BEHIND, ROLE_SUBSCRIBER, View
+from fastfan._cursor cimport CAUSE_NONE, CAUSE_TOO_FAR_BEHIND, OPEN, ROLE_SUBSCRIBER, View
 from fastfan._log cimport load_acquire, segment_offset_at
 
 
@@ -76,7 +76,7 @@ cdef void lag_review(TopicState *topic, uint64_t now_ns, Sink **doomed) noexcept
         sink.lagging = sink.moving and lag > topic.pace_lag_bytes
         view.moving += sink.moving
         view.lagging += sink.lagging
-        if sink.state == OPEN and too_far_behind(topic, sink, lag, now_ns):
+        if sink.state == OPEN and sink.cause == CAUSE_NONE and too_far_behind(topic, sink, lag, now_ns):
             sink.cause = CAUSE_TOO_FAR_BEHIND
             sink.doomed_next = doomed[0]
             doomed[0] = sink

@@ -4,7 +4,7 @@ What a rule finds it only notes (`doomed`), because it looks while something els
 a round. Called by the I/O thread.
 """
 
-from fastfan._connection cimport connection_condemn, connection_receive, memory_short
+from fastfan._connection cimport connection_condemn, connection_receive, memory_short, must_wait
 from fastfan._cursor cimport CAUSE_MEMORY, GONE, Sink
 from fastfan._lag cimport lag_farthest, lag_review, lag_review_due, lag_span
 from fastfan._log cimport load_acquire
@@ -15,8 +15,11 @@ cdef enum:
 
 
 cdef void limits_note_lag(Loop *loop, TopicState *topic) noexcept nogil:
+    cdef bint was_paced = topic.view.paced
     if lag_review_due(topic, loop.now_ns):
         lag_review(topic, loop.now_ns, &loop.doomed)
+        if was_paced and not topic.view.paced:
+            announce_room(loop)
 
 
 cdef void limits_review_all(Loop *loop) noexcept nogil:
@@ -35,8 +38,8 @@ cdef void limits_apply(Loop *loop) noexcept nogil:
         continue
     if loop.held != NULL:
         release_held(loop)
-        if loop.held == NULL:
-            announce_room(loop)
+    if loop.room_wanted_short and not memory_short(loop):
+        announce_room(loop)
 
 
 cdef void condemn_doomed(Loop *loop) noexcept nogil:
@@ -72,14 +75,18 @@ cdef void release_held(Loop *loop) noexcept nogil:
     loop.held = NULL
     while sink != NULL:
         following = sink.held_next
-        sink.held = False
-        if sink.state != GONE:
-            connection_receive(loop, sink)
+        if sink.state != GONE and must_wait(loop, sink):
+            sink.held_next = loop.held
+            loop.held = sink
+        else:
+            sink.held = False
+            if sink.state != GONE:
+                connection_receive(loop, sink)
         sink = following
 
 
 cdef void announce_room(Loop *loop) noexcept nogil:
     # Those who wait look for themselves whether the room is theirs, and ask again if not.
     if loop.room_wanted and not memory_short(loop):
-        loop.room_wanted = False
+        loop.room_wanted = loop.room_wanted_short = False
         outbox_put(&loop.outbox, EVENT_ROOM, 0, 0, 0, NULL, 0)

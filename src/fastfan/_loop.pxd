@@ -39,6 +39,7 @@ cdef struct Loop:
     bint ticking
     uint64_t tick_due_ns        # when a tick that still waits was due; 0: none
     bint room_wanted
+    bint room_wanted_short      # asked for while memory was short
     TopicState *dirty           # topics with cursors to serve, in turn
     TopicState *dirty_last
     TopicState *live            # topics with cursors

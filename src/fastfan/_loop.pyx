@@ -22,7 +22,7 @@ from fastfan._log cimport load_acquire
 from fastfan._mailbox cimport (
     Command, inbox_awake, inbox_clear, inbox_init, inbox_sleep, inbox_take, outbox_clear, outbox_init, poller_event,
 )
-from fastfan._orders cimport orders_execute
+from fastfan._orders cimport orders_execute, orders_refuse
 from fastfan._table cimport table_at, table_clear, table_find, table_init
 
 
@@ -82,6 +82,14 @@ cdef void loop_clear(Loop *loop) noexcept nogil:
 cdef void loop_abort_all(Loop *loop) noexcept nogil:
     cdef uint32_t slot
     cdef Sink *sink
+    cdef Command *command = NULL
+    cdef Command *done
+    cdef TopicState *dirty = NULL
+    inbox_take(&loop.inbox, &command, &dirty, &dirty)
+    while command != NULL:
+        orders_refuse(command)
+        done, command = command, command.next
+        free(done)
     for slot in range(<uint32_t>load_acquire(&loop.table.high_slot)):
         sink = table_at(&loop.table, slot)
         if sink.state == ATTACHED:

@@ -3,7 +3,7 @@
 from fastfan._clocks cimport clocks_beat, clocks_start
 from fastfan._connection cimport (
     connection_abandon, connection_end, connection_flush, connection_leave_view, connection_lend, connection_receive,
-    connection_return, note_live,
+    connection_return, memory_short, note_live,
 )
 from fastfan._cursor cimport (
     ATTACHED, CAUSE_ABORTED, CAUSE_RESET, CLOSING, GONE, OPEN, PEER_CLOSED, ROLE_SUBSCRIBER, Sink, cursor_abandon,
@@ -24,6 +24,7 @@ cdef extern from "poller.h" nogil:
 cdef extern from "wire.h" nogil:
     int wire_prepare(int fd, int notsent_bytes)
     void wire_finish(int fd)
+    void wire_reset(int fd)
 
 
 cdef void orders_execute(Loop *loop, Command *command) noexcept nogil:
@@ -32,14 +33,19 @@ cdef void orders_execute(Loop *loop, Command *command) noexcept nogil:
         clocks_beat(loop, command.a, command.b, command.c)
         return
     if command.kind == COMMAND_WANT_ROOM:
-        loop.room_wanted = True
+        loop.room_wanted, loop.room_wanted_short = True, memory_short(loop)
         return
     sink = table_find(&loop.table, command.token)
+    if command.kind == COMMAND_START:
+        if sink != NULL and sink.state == ATTACHED:
+            start(loop, sink, command)
+        else:
+            # Ours since start() was called, and nobody else's to close.
+            wire_reset(<int>command.a)
+        return
     if sink == NULL or sink.state == GONE:
         return
-    if command.kind == COMMAND_START:
-        start(loop, sink, command)
-    elif command.kind == COMMAND_ABORT:
+    if command.kind == COMMAND_ABORT:
         if sink.state == ATTACHED:
             connection_abandon(loop, sink)
         else:
@@ -52,6 +58,12 @@ cdef void orders_execute(Loop *loop, Command *command) noexcept nogil:
     elif command.kind == COMMAND_RESUME:
         connection_return(loop, sink)
         connection_receive(loop, sink)
+
+
+cdef void orders_refuse(Command *command) noexcept nogil:
+    """For a loop that will not turn again: a descriptor on its way in is closed."""
+    if command.kind == COMMAND_START:
+        wire_reset(<int>command.a)
 
 
 cdef void start(Loop *loop, Sink *sink, Command *command) noexcept nogil:

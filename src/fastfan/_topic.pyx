@@ -112,6 +112,7 @@ cdef class Topic:
                 if not stored:
                     break
             offset = state.log.next_offset - 1
+            state.idle_since_ns = now_ns
             mutex_unlock(&state.log.lock)
             if state.view.count:
                 inbox_mark_dirty(&self.core.loop.inbox, state)

@@ -9,6 +9,7 @@ from pubsub.errors import (
     ConnectFailed,
     ConnectionClosed,
     MisuseError,
+    NoPong,
     Overloaded,
     PeerError,
     PubSubError,
@@ -17,6 +18,8 @@ from pubsub.errors import (
 )
 from pubsub.events import Event, EventType
 from pubsub.options import Options
+from pubsub.publisher import Publisher
+from pubsub.subscriber import Subscriber
 
 __version__ = "0.1.0"
 
@@ -28,10 +31,13 @@ __all__ = [
     "Event",
     "EventType",
     "MisuseError",
+    "NoPong",
     "Options",
     "Overloaded",
     "PeerError",
     "PubSubError",
+    "Publisher",
+    "Subscriber",
     "UnhandledMessageType",
     "UpgradeRefused",
     "__version__",

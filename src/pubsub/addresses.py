@@ -106,7 +106,9 @@ def _from_url(url: str, *, name: str, error: type[PubSubError]) -> ClientAddress
     if "@" in match["authority"]:
         # Not shown: what stands before the @ is most often a password.
         raise error(f"{name} has a user or a password before its host; send them in a header such as Authorization")
-    authority = match["authority"] if _has_port(match["authority"]) else f"{match['authority']}:{_DEFAULT_PORTS[scheme]}"
+    authority = match["authority"]
+    if not _has_port(authority):
+        authority = f"{authority}:{_DEFAULT_PORTS[scheme]}"
     found = _HOST_PORT.fullmatch(authority)
     host = _ascii_host(found["v6"] or found["host"]) if found else ""
     if found is None or not host or not 0 < int(found["port"]) < 65536:
@@ -144,7 +146,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-# What a browser escapes (WHATWG URL, path and query percent-encode sets). A % stays: what is escaped already is untouched.
+# What a browser escapes (WHATWG URL, path and query percent-encode sets). A % stays: what is escaped is left alone.
 _NOT_IN_PATH = re.compile(r"""[^!$%&'()*+,\-./0-9:;=@A-Z\[\\\]_a-z|~]+""")
 _NOT_IN_QUERY = re.compile(r"""[^!$%&()*+,\-./0-9:;=?@A-Z\[\\\]^_`a-z{|}~]+""")
 

@@ -4,8 +4,8 @@
      │                 │                └────────────── the loop ends ─────────────────────────────────────────►│
      └── close ────────┴── refused, unreachable, too late ─────────────────────────────────────────────────────►│
 
-`_live` is the one task that reads and, at the end, takes everything down; the outbox is the only writer. Whoever waits (for
-room, for a pong, for a message) is woken by the moves to CLOSING and CLOSED, and looks at the state again.
+`_live` is the one task that reads and, at the end, takes everything down; the outbox is the only writer. Whoever waits
+(for room, for a pong, for a message) is woken at the end, and looks at the state again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pubsub.handshake import fault_of_name
 from pubsub.options import check_duration
 from pubsub.outbox import Outbox
 
-__all__ = ["Arguments", "Client", "State"]
+__all__ = ["Arguments", "Client", "Probe", "State"]
 
 _READ_BYTES = 65536
 
@@ -142,7 +142,7 @@ class Client:
         await self.close()
 
     async def open(self) -> Self:
-        """Connects and upgrades, once. Raises ConnectFailed, UpgradeRefused, or PeerError for an answer that is neither."""
+        """Connects and upgrades, once. Raises ConnectFailed, UpgradeRefused, or PeerError for any other answer."""
         self._move_to(State.OPENING)
         try:
             streams, accepted = await open_in_time(
@@ -334,6 +334,12 @@ class Client:
         if state not in _MOVES[self._state]:
             raise MisuseError(f"this {self._role} is {self._state.value} already; make a new one for a new connection")
         self._state = state
+
+
+class Probe(Client):
+    """Neither publishes nor subscribes: whether it opens says whether there is a server. No event tells of it."""
+
+    _role: ClassVar[str] = "check"
 
 
 def _duration(name: str, value: float) -> float:

@@ -1,7 +1,8 @@
 """Close codes: the one table that server and clients read.
 
-What a WebSocket Close code means here, what a metric calls it, and whether a client that was closed with it should connect
-again. RFC 6455 section 7.4 and the IANA registry give codes up to 2999; 3000 and up belong to libraries and programs.
+What a WebSocket Close code means here, what a metric calls it, and whether a client that was closed with it should
+connect again. RFC 6455 section 7.4 and the IANA registry give codes up to 2999; from 3000 on they belong to libraries
+and programs.
 """
 
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ TABLE = MappingProxyType(
     }
 )
 
-# RFC 6455 7.4.1: these stand for what happened when no Close, or none with a code, was sent. None of them goes on the wire.
+# RFC 6455 section 7.4.1: they stand for a Close that was not sent, or had no code, and are never on the wire.
 _NEVER_SENT = frozenset({NO_STATUS, ABNORMAL, TLS_FAILED})
 
 # Nothing defines whether a client should come back after a code of a library (3000 to 3999) or of a program (4000 to

@@ -26,7 +26,7 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import ProtocolError
 
 from pubsub import http_door
-from pubsub.closing import NO_STATUS, NORMAL, may_be_sent
+from pubsub.closing import BAD_DATA, NO_STATUS, NORMAL, may_be_sent
 from pubsub.errors import MisuseError, PeerError, UpgradeRefused, shown
 from pubsub.handshake import Headers, Refusal, Request, bad_request, host_of_target
 
@@ -58,8 +58,8 @@ class Pong(NamedTuple):
 class Closed(NamedTuple):
     """The last thing a Connection receives.
 
-    With `error`, the peer broke the protocol: `code` and `reason` are what we must close with. Without, they are those of
-    the peer's Close (1005 when it had no code), to be answered with `Connection.close(code)`.
+    With `error`, the peer broke the protocol: `code` and `reason` are what we must close with. Without, they are those
+    of the peer's Close (1005 when it had no code), to be answered with `Connection.close(code)`.
     """
 
     code: int
@@ -116,7 +116,11 @@ class Connection:
     def _closed(self, event: CloseConnection) -> Closed:
         # wsproto tells of a failure to parse with the same event as of a Close; only its state knows which it was.
         self._deaf = True
-        return Closed(int(event.code), event.reason or "", error=not self.close_received)
+        if self.close_received:
+            return Closed(int(event.code), event.reason or "", error=False)
+        # The codec's own words name a position that depends on how the bytes were cut.
+        reason = "text is not UTF-8" if event.code == BAD_DATA else event.reason or ""
+        return Closed(int(event.code), reason, error=True)
 
     def message(self, data: Buffer | str, *, last: bool = True) -> bytes:
         """A data frame: text for str, binary for anything with bytes. `last=False` leaves the message open for more."""
@@ -125,13 +129,13 @@ class Connection:
         try:
             if isinstance(data, str):
                 return self._ws.send(TextMessage(data=data, message_finished=last))
-            # wsproto takes any of these though its types name bytes only, and copies, so the caller may reuse `data`.
-            whole = data if isinstance(data, bytes | bytearray) else memoryview(data)
-            return self._ws.send(BytesMessage(data=cast(bytes, whole), message_finished=last))
+            # wsproto copies, so the caller may reuse `data`; what holds no single bytes it would count wrongly.
+            whole = data if isinstance(data, bytes | bytearray) else memoryview(data).tobytes()
+            return self._ws.send(BytesMessage(data=whole, message_finished=last))
         except UnicodeEncodeError:
-            raise MisuseError(f"text {shown(data)} holds half a surrogate pair; give text that UTF-8 can hold") from None
+            raise MisuseError(f"text {shown(data)} holds half a surrogate pair; give what UTF-8 can hold") from None
         except TypeError as error:
-            raise MisuseError(f"a message of type {type(data).__name__} cannot be sent: {error}; give bytes or str") from None
+            raise MisuseError(f"a {type(data).__name__} cannot be sent here: {error}; give bytes or str") from None
 
     def ping(self, payload: bytes = b"") -> bytes:
         """A ping frame; nothing once a Close went either way. At most 125 bytes of payload."""
@@ -158,7 +162,7 @@ class Connection:
         if code == NO_STATUS:
             return self._ws.send(CloseConnection(code=CloseReason.NO_STATUS_RCVD))
         if not may_be_sent(code):
-            raise MisuseError(f"close code {shown(code)} cannot be sent; give one of RFC 6455's, or one from 3000 to 4999")
+            raise MisuseError(f"close code {shown(code)} cannot be sent; give one of RFC 6455's, or 3000 to 4999")
         sendable = reason.encode("utf-8", "replace").decode()
         return self._ws.send(CloseConnection(code=code, reason=sendable))
 
@@ -205,7 +209,7 @@ class ServerUpgrade:
         self.leftover = b""
 
     def receive(self, data: bytes) -> Request | Refusal | None:
-        """The request, or why there is none; None while its head is not complete. Does not depend on how bytes are cut."""
+        """The request, or why there is none; None while its head is not complete. How bytes are cut does not matter."""
         if self._outcome is not None:
             self.leftover += data
             return None
@@ -242,10 +246,12 @@ class ServerUpgrade:
 
     def accept(self, *, subprotocol: str | None = None, headers: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
         """The 101. Only after `receive` gave a Request; `subprotocol` is one that the request offers."""
+        if type(self._outcome) is not Request or self._handshake.state is not ConnectionState.CONNECTING:
+            raise MisuseError("there is no request to accept; accept once, after receive() gave a Request")
         try:
             return self._handshake.send(AcceptConnection(subprotocol=subprotocol, extra_headers=list(headers)))
-        except (ProtocolError, h11.LocalProtocolError, AssertionError) as error:
-            raise MisuseError(f"this request cannot be accepted so: {error}; accept once, after a Request") from error
+        except (ProtocolError, h11.LocalProtocolError) as error:
+            raise MisuseError(f"this request cannot be accepted so: {error}; mend subprotocol or headers") from error
 
 
 class Accepted(NamedTuple):
@@ -262,7 +268,7 @@ _KEPT_BODY_BYTES = 16384
 
 
 class ClientUpgrade:
-    """Asks a server for a WebSocket. `request` is what to send; `leftover` is every byte that came after the 101's head.
+    """Asks a server for a WebSocket. `request` is what to send; `leftover` is every byte that came after the 101.
 
     Raises MisuseError for headers that HTTP does not allow, or that the handshake sends itself.
     """
@@ -299,7 +305,7 @@ class ClientUpgrade:
             raise MisuseError(f"the request for {shown(target)} is not HTTP: {error}; mend host or headers") from error
 
     def receive(self, data: bytes) -> Accepted | PeerError | None:
-        """The 101, or what came instead of one; None while there is more to come. Empty `data` is the end of the stream."""
+        """The 101, or what came instead of one; None while more is to come. Empty `data` is the end of the stream."""
         if self._head is None:
             return self._feed(data)
         parts = self._head.split(data) if data else None

@@ -40,7 +40,11 @@ _SHOWN_CHARACTERS = 80
 
 def shown(value: object) -> str:
     """`value` as it may stand in an error or a log: its repr, ASCII only, at most 80 characters."""
-    text = ascii(value[: _SHOWN_CHARACTERS + 1] if isinstance(value, str | bytes) else value)
+    try:
+        text = ascii(value[: _SHOWN_CHARACTERS + 1] if isinstance(value, str | bytes) else value)
+    except ValueError:
+        # Python writes no int of more than some thousand digits.
+        text = f"a huge {type(value).__name__}"
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
@@ -104,8 +108,8 @@ class ClosedBy(enum.Enum):
 class ConnectionClosed(PubSubError):
     """The connection is over.
 
-    `code` and `reason` are those of the Close frame, 1005 when it had none, 1006 when the connection was lost without one.
-    `by` says who ended it, `come_back` whether it makes sense to connect again.
+    `code` and `reason` are those of the Close frame: 1005 when it had none, 1006 when the connection was lost without
+    one. `by` says who ended it, `come_back` whether it makes sense to connect again.
     """
 
     def __init__(self, code: int, reason: str = "", *, by: ClosedBy) -> None:

@@ -10,7 +10,7 @@ The order in which a request is judged, and what a refusal tells the server's ev
     name      not a client name                                   400, BadHTTPHeaders
     policy    (401, 403, 404, 429, 503: the server's, after `admit`)
 
-A role, and a name, may come in several places, because browsers cannot set headers: every place given must say the same.
+Browsers cannot set headers, so a role, and a name, may come in several places: every place given must say the same.
 """
 
 import enum
@@ -25,14 +25,28 @@ from pubsub.errors import shown
 from pubsub.events import EventType
 from pubsub.options import Options
 
-__all__ = ["Admission", "Headers", "Refusal", "Request", "Role", "admit", "bad_request", "fault_of_name", "role_of", "topic_of"]
+__all__ = [
+    "Admission",
+    "Headers",
+    "Refusal",
+    "Request",
+    "Role",
+    "admit",
+    "bad_request",
+    "bad_target",
+    "fault_of_name",
+    "host_of_target",
+    "role_of",
+    "topic_of",
+]
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Role(enum.Flag):
-    """What a client does on its topic."""
+    """What a client does on its topic. CHECK does nothing: it only wants to know whether there is a server."""
 
+    CHECK = 0
     PUBLISHER = 1
     SUBSCRIBER = 2
     DUPLEX = 3
@@ -152,10 +166,10 @@ def bad_target(target: str) -> Refusal:
 
 # --- role ---
 
-_ROLES = {"publisher": Role.PUBLISHER, "subscriber": Role.SUBSCRIBER, "duplex": Role.DUPLEX}
+_ROLES = {"publisher": Role.PUBLISHER, "subscriber": Role.SUBSCRIBER, "duplex": Role.DUPLEX, "check": Role.CHECK}
 _SUBPROTOCOL_ROLES = {f"pubsub.{name}": role for name, role in _ROLES.items()}
 _ROLE_NAMES = {role: name for name, role in _ROLES.items()}
-_ROLE_CURE = "send the header pubsub, the query pubsub or the subprotocol pubsub.ROLE with publisher, subscriber or duplex"
+_ROLE_CURE = "send publisher, subscriber or duplex as header pubsub, query pubsub or subprotocol pubsub.ROLE"
 
 
 def _role_name(role: Role) -> str:
@@ -251,13 +265,17 @@ def _allowed(origin: str, patterns: tuple[str, ...]) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    # `*` is one label of a host (or a port), `**` any number of them; neither reaches over `://` or into a path.
-    pieces = {"**": "[^/]*", "*": "[^/.:]+"}
-    one_each = (
-        ".*" if each in ("*", "**") else "".join(pieces.get(part) or re.escape(part) for part in re.split(r"(\*\*|\*)", each))
-        for each in patterns
-    )
-    return re.compile("|".join(f"(?:{each})" for each in one_each))
+    return re.compile("|".join(f"(?:{_expression(each)})" for each in patterns))
+
+
+# `*` is one label of a host, or a port; `**` any number of labels. Neither reaches over `://`.
+_STARS = {"**": "[^/]*", "*": "[^/.:]+"}
+
+
+def _expression(pattern: str) -> str:
+    if pattern in _STARS:
+        return ".*"
+    return "".join(_STARS.get(part) or re.escape(part) for part in re.split(r"(\*\*|\*)", pattern))
 
 
 # --- name ---

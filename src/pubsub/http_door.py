@@ -1,7 +1,7 @@
 """The answer to a request that is no upgrade: same bytes, read by h11, refused with one line that says what to do.
 
-wsproto says only that it does not take a request. Here the request is judged again in the order of handshake.py: head, role,
-upgrade. The checks of the head that wsproto does not make are here too, for every request.
+wsproto says only that it does not take a request. Here the request is judged again in the order of handshake.py: head,
+role, upgrade. The checks of the head that wsproto does not make are here too, for every request.
 """
 
 import binascii
@@ -20,15 +20,14 @@ _VERSION = (b"Sec-WebSocket-Version", b"13")
 _UPGRADE = (b"Upgrade", b"websocket")
 
 _HOST_LINE = re.compile(rb"\n[Hh][Oo][Ss][Tt]:[ \t]*([^\r\n]*)")
-# RFC 3986 section 3.2: a name or an address, and a port. No user: a request has no business with one here. A name has at
-# most 253 characters; wsproto decodes it as IDNA, whose time grows with the square of the length.
+# RFC 3986 section 3.2: a name or an address, and a port. No user: a request has no business with one here. A name has
+# at most 253 characters; wsproto decodes it as IDNA, whose time grows with the square of the length.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]{0,255}|\[[0-9A-Fa-f:.]{2,64}\])(?::[0-9]{0,8})?[ \t]*")
 
 
 def head_too_large(limit: int) -> Refusal:
-    return Refusal(
-        431, f"request head is over max_head_bytes={limit}; send fewer or shorter headers, or raise it with --max-head-bytes"
-    )
+    cure = "send fewer or shorter headers, or raise it with --max-head-bytes"
+    return Refusal(431, f"request head is over max_head_bytes={limit}; {cure}")
 
 
 def check_head(head: bytes) -> Refusal | None:
@@ -54,7 +53,7 @@ def check_headers(headers: Headers) -> Refusal | None:
         if name == b"sec-websocket-key":
             keys += 1
             if not _is_key(value):
-                return bad_request(f"Sec-WebSocket-Key {shown(_text(value))} is not 16 bytes of base64; send a random one")
+                return bad_request(f"Sec-WebSocket-Key {shown(_text(value))} is not base64 of 16 bytes; send such")
         elif name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
             return bad_request(f"{_text(name)} {shown(_text(value))} announces a body; send the upgrade without one")
     if keys > 1:
@@ -112,7 +111,7 @@ def _upgrade_fault(request: Request, method: bytes, fault: str) -> tuple[int, st
 
     upgrade, version = values(b"upgrade"), values(b"sec-websocket-version")
     if not upgrade:
-        return 426, "a topic speaks WebSocket only; connect with a WebSocket client (ws:// or wss://), such as fastpubsub sub"
+        return 426, "a topic speaks WebSocket only; connect with a WebSocket client (ws://), such as fastpubsub sub"
     if method != b"GET":
         return 400, f"method {shown(_text(method))} opens no WebSocket; send GET"
     if upgrade.strip().lower() != b"websocket":

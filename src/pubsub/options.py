@@ -109,10 +109,10 @@ def check_duration(name: str, value: object, *, lowest: float = _SHORTEST, examp
         value = parse_duration(value, name=name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{name}={shown(value)} is no number of seconds; give a duration such as {example}")
-    if math.isnan(value):
+    if value != value:
         raise ConfigError(f"{name}=nan is no number of seconds; give a duration such as {example}")
     if value < lowest:
-        raise ConfigError(f"{name}={value:g} is below {lowest:g} s; give a duration such as {example}")
+        raise ConfigError(f"{name}={shown(value)} is below {lowest:g} s; give a duration such as {example}")
     if value > _LONGEST:
         raise ConfigError(f"{name}={shown(value)} is over {_LONGEST:g} s; give a duration such as {example}")
     return float(value)

@@ -5,8 +5,8 @@
     a ping came ──► pong ──┘      (once per turn of the loop)
 
 A burst of small messages goes out in a few writes, because a turn's frames go together. Who puts frames waits for room
-first, so the queue holds `ROOM_BYTES` and one message per task. Of pongs only the latest is kept: RFC 6455 section 5.5.3
-lets it stand for those before it, and a peer that pings without reading must not fill our memory.
+first, so the queue holds `ROOM_BYTES` and one message per task. Of pongs only the latest is kept: it may stand for
+those before it (RFC 6455 section 5.5.3), and a peer that pings without reading must not fill our memory.
 """
 
 import asyncio

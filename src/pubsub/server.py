@@ -194,7 +194,9 @@ class Server:
         self._loop.remove_reader(self._engine.events_fileno())
         self._engine.close()
         for event in self._engine.take_events(1 << 30):
-            self._sessions.handle(*event)
+            # The engine takes no more orders; who it reset is still to be told of.
+            if event[0] == fastfan.EventKind.DEPARTED:
+                self._sessions.handle(*event)
         self._streams.close()
         self._room.set()
 

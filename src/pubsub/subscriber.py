@@ -14,7 +14,7 @@ from typing import ClassVar, Generic, Literal, Self, TypeVar, Unpack, cast, over
 from pubsub.client import Arguments, Client, State
 from pubsub.closing import NORMAL, UNSUPPORTED
 from pubsub.connection import Piece
-from pubsub.errors import ClosedBy, ConnectionClosed, MisuseError, UnhandledMessageType, shown
+from pubsub.errors import ConnectionClosed, MisuseError, UnhandledMessageType, shown
 
 __all__ = ["Subscriber"]
 
@@ -22,6 +22,7 @@ MessageT_co = TypeVar("MessageT_co", bytes, bytes | str, covariant=True)
 
 # What CPython needs for a small bytes object and its place in the queue: a flood of empty messages has a size too.
 _OVERHEAD_BYTES = 64
+_ENDING = (State.CLOSING, State.CLOSED)
 
 
 class Subscriber(Client, Generic[MessageT_co]):
@@ -30,12 +31,12 @@ class Subscriber(Client, Generic[MessageT_co]):
     Arguments are Publisher's, and:
       text          False: a text message ends the connection with UnhandledMessageType, as in the Go program's client.
                     True: text messages come as str, binary ones as bytes.
-      buffer_bytes  how much is read ahead of the iteration. A subscriber that is not iterated stops reading then, and the
-                    server sees it lag. A single message may be larger.
+      buffer_bytes  how much is read ahead of the iteration. A subscriber that is not iterated stops reading then, and
+                    the server sees it lag. A single message may be larger.
 
-    The iteration ends when this side closed, and when the server closed with 1000 (it is done). It raises ConnectionClosed
-    when the server closed with any other code, `come_back` then says whether to connect again, or when the connection was
-    lost. What arrived before is iterated first, in any case.
+    The iteration ends when this side closed, and when the server closed with 1000 (it is done). It raises
+    ConnectionClosed when the server closed with any other code, or when the connection was lost; `come_back` says
+    whether to connect again. What arrived before is iterated first, in any case.
     """
 
     _role: ClassVar[str] = "subscriber"
@@ -70,7 +71,7 @@ class Subscriber(Client, Generic[MessageT_co]):
     ) -> None:
         super().__init__(url, **arguments)
         if isinstance(buffer_bytes, bool) or not isinstance(buffer_bytes, int) or buffer_bytes < 1:
-            raise MisuseError(f"buffer_bytes={shown(buffer_bytes)} is no number of bytes from 1; give one such as 1048576")
+            raise MisuseError(f"buffer_bytes={shown(buffer_bytes)} is no number from 1; give one such as 1048576")
         self._text = text
         self._buffer_bytes = buffer_bytes
         self._buffered_bytes = 0
@@ -109,8 +110,8 @@ class Subscriber(Client, Generic[MessageT_co]):
 
     def _move_to(self, state: State) -> None:
         super()._move_to(state)
-        if state in (State.CLOSING, State.CLOSED):
-            # Nothing more is kept, so everything that still comes may be read, and whoever waits for a message must know.
+        if state in _ENDING:
+            # Nothing more is kept, so all that still comes may be read; and who waits for a message must know.
             self._wanted.set()
             self._news.set()
 
@@ -120,32 +121,37 @@ class Subscriber(Client, Generic[MessageT_co]):
         return self
 
     async def __anext__(self) -> MessageT_co:
-        while not self._messages:
-            self._check_more_may_come()
-            self._news.clear()
-            await self._news.wait()
-        return self._take_message()  # type: ignore[return-value]
-
-    def _take_message(self) -> bytes | str:
+        if not self._messages and not await self._wait_message():
+            raise StopAsyncIteration
         message = self._messages.popleft()
         self._buffered_bytes -= len(message) + _OVERHEAD_BYTES
         if self._buffered_bytes < self._buffer_bytes:
             self._wanted.set()
-        return message
+        return message  # type: ignore[return-value]
 
-    def _check_more_may_come(self) -> None:
-        if self._state is State.OPEN:
-            return
-        if self._state in (State.NEW, State.OPENING):
-            self._refuse()
-        done = self._error is None or (isinstance(self._error, ConnectionClosed) and _is_done(self._error))
-        if done:
-            raise StopAsyncIteration
-        self._refuse()
+    async def take_messages(self) -> list[MessageT_co]:
+        """All messages that are here, after waiting for one; an empty list when the iteration would end."""
+        await self._wait_message()
+        messages = list(self._messages)
+        self._messages.clear()
+        self._buffered_bytes = 0
+        self._wanted.set()
+        return messages  # type: ignore[return-value]
 
+    async def _wait_message(self) -> bool:
+        """True when there is a message, False when there will be none; raises what `_refuse` raises."""
+        while not self._messages:
+            if self._state is not State.OPEN:
+                if self._state in _ENDING and self._is_done():
+                    return False
+                self._refuse()
+            self._news.clear()
+            await self._news.wait()
+        return True
 
-def _is_done(closed: ConnectionClosed) -> bool:
-    return closed.by is ClosedBy.PEER and closed.code == NORMAL
+    def _is_done(self) -> bool:
+        error = self._error
+        return error is None or (isinstance(error, ConnectionClosed) and error.code == NORMAL)
 
 
 def _joined(pieces: list[bytes | str]) -> bytes | str:

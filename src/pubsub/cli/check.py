@@ -5,15 +5,18 @@ import time
 
 import click
 
-from pubsub.cli.connecting import client_url, is_url
+from pubsub.cli.connecting import lost
 from pubsub.cli.exits import Exit, run_until_done
 from pubsub.cli.flags import duration
-from pubsub.errors import ConfigError, ConnectFailed
+from pubsub.client import Client
+from pubsub.closing import NORMAL
+from pubsub.errors import ConnectFailed, ConnectionClosed
 
 __all__ = ["check"]
 
 
 @click.command(
+    short_help="Say whether a server answers.",
     epilog="""\b
 Examples:
   fastpubsub check                                the server of PUBSUB_ADDR
@@ -25,19 +28,27 @@ Examples:
 @click.option("--timeout", type=duration, default="5s", show_default=True, help="How long it may take.")
 def check(*, url: str | None, timeout: float) -> int:
     """Open a WebSocket and close it again: exits with 0 when the server did its part, else with 1."""
-    if url is not None and not is_url(url):
-        raise ConfigError(f"{url!r} is neither a URL nor a path; give ws://HOST:PORT, or / on PUBSUB_ADDR")
-    return run_until_done(_check(client_url(url), timeout))
+    return run_until_done(_check(url, timeout))
 
 
-async def _check(url: str, timeout: float) -> int:
-    from pubsub.subscriber import Subscriber
+class _Checker(Client):
+    """Asks for a WebSocket to no topic: the server upgrades and closes it with 1000, and nobody hears of it."""
 
+    _role = "check"
+
+
+async def _check(url: str | None, timeout: float) -> int:
     start = time.monotonic()
+    checker = _Checker(url, open_timeout=timeout, close_deadline=timeout)
+    await checker.open()
     try:
-        async with asyncio.timeout(timeout), Subscriber(url):
-            pass
+        async with asyncio.timeout(timeout):
+            await checker.wait_closed()
     except TimeoutError:
-        raise ConnectFailed(f"{url} did not answer in {timeout:g} s; is it up, or --timeout too short?") from None
-    click.echo(f"{url} is up: upgraded and closed in {(time.monotonic() - start) * 1000:.0f} ms")
+        raise ConnectFailed(f"{checker.url} upgraded, but did not close within {timeout:g} s; is it a fastfan?") from None
+    finally:
+        await checker.close()
+    if not (isinstance(checker.error, ConnectionClosed) and checker.error.code == NORMAL):
+        raise lost(checker.error)
+    click.echo(f"{checker.url} is up: upgraded and closed in {(time.monotonic() - start) * 1000:.0f} ms")
     return Exit.FINE

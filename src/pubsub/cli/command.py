@@ -21,6 +21,12 @@ __all__ = ["fastpubsub", "run"]
 _PROGRAM: Final = "fastpubsub"
 
 
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(f"fastpubsub {__version__} (Python {platform.python_version()}, wsproto {version('wsproto')})")
+        context.exit()
+
+
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
@@ -30,9 +36,8 @@ Three terminals:
   fastpubsub pub /news "hello, everyone"
 """,
 )
-@click.version_option(
-    __version__,
-    message=f"%(prog)s %(version)s (Python {platform.python_version()}, wsproto {version('wsproto')})",
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Say which and end."
 )
 def fastpubsub() -> None:
     """Publish and subscribe over WebSockets: a topic is a URL path.
@@ -42,7 +47,7 @@ def fastpubsub() -> None:
     """
 
 
-@fastpubsub.command()
+@fastpubsub.command(short_help="Print the script for shell completion.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the script that completes this command in SHELL.

@@ -1,32 +1,22 @@
 """What `pub`, `sub` and `check` share: where to connect, the flags of a client, waiting while a connection lives."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import click
 
-from pubsub.addresses import client_address
-from pubsub.errors import ClosedBy, ConfigError, ConnectionClosed, MisuseError, PubSubError
+from pubsub.errors import ClosedBy, ConnectionClosed, PubSubError
 
-__all__ = ["client_flags", "client_url", "is_url", "lost", "note", "until_first"]
+__all__ = ["client_flags", "is_url", "lost", "note", "until_first"]
 
 T = TypeVar("T")
 
 
 def is_url(word: str) -> bool:
-    """An argument with `://` is the URL, one that starts with `/` a path on the server of PUBSUB_ADDR."""
+    """Whether an argument is the URL (it has `://`), or a path on the server of PUBSUB_ADDR (it starts with `/`)."""
     return "://" in word or word.startswith("/")
-
-
-def client_url(word: str | None) -> str:
-    """The full URL for an argument, or for none."""
-    try:
-        return client_address(word, pubsub_addr=os.environ.get("PUBSUB_ADDR")).url
-    except MisuseError as error:  # here the caller is whoever typed the command
-        raise ConfigError(str(error)) from error
 
 
 def client_flags(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,8 @@ import errno
 import os
 import select
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from fcntl import F_GETFL, fcntl
 
 __all__ = ["STDIN", "STDOUT", "Output", "fill_standard_descriptors", "read_chunks", "read_lines"]
@@ -120,7 +121,7 @@ def fill_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
 
 
-async def read_chunks(fd: int) -> AsyncIterator[bytes]:
+async def read_chunks(fd: int) -> AsyncGenerator[bytes]:
     """What comes in on `fd`, as it comes, until its end."""
     while True:
         await _wait_readable(fd)
@@ -130,15 +131,16 @@ async def read_chunks(fd: int) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def read_lines(fd: int) -> AsyncIterator[bytes]:
+async def read_lines(fd: int) -> AsyncGenerator[bytes]:
     """The lines of `fd` as they come, without their newline; the last one needs none."""
     rest = bytearray()
-    async for chunk in read_chunks(fd):
-        first, *more = chunk.split(b"\n")
-        rest += first
-        for piece in more:
-            yield bytes(rest)
-            rest = bytearray(piece)
+    async with aclosing(read_chunks(fd)) as chunks:
+        async for chunk in chunks:
+            first, *more = chunk.split(b"\n")
+            rest += first
+            for piece in more:
+                yield bytes(rest)
+                rest = bytearray(piece)
     if rest:
         yield bytes(rest)
 

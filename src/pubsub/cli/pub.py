@@ -1,21 +1,23 @@
 """``fastpubsub pub``: messages from arguments, files or standard input to a topic."""
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
 import click
 
-from pubsub.cli.connecting import client_flags, client_url, is_url, lost, note, until_first
+from pubsub.cli.connecting import client_flags, is_url, lost, note, until_first
 from pubsub.cli.exits import Exit, run_until_done
 from pubsub.cli.pipes import STDIN, read_chunks, read_lines
 from pubsub.errors import ConfigError
+from pubsub.publisher import Publisher
 
 __all__ = ["pub"]
 
 
 @click.command(
+    short_help="Publish messages.",
     epilog="""\b
 Examples:
   fastpubsub pub /news "hello, everyone"           one message
@@ -51,26 +53,27 @@ def pub(
     the server has taken every message.
     """
     given = list(words)
-    url = client_url(given.pop(0) if given and is_url(given[0]) else None)
+    url = given.pop(0) if given and is_url(given[0]) else None
     if sum(map(bool, (given, messages, files))) > 1:
         raise click.UsageError("messages come from arguments, from -m or from --file; give them one way")
-    if not (given or messages or files) and os.isatty(STDIN):
-        note("a message a line; Ctrl-D ends", verbose=verbose)
-    source = _source(given or messages, files)
+    if given or messages or files:
+        source = _source(given or messages, files)
+    else:
+        source = read_lines(STDIN)
+        if os.isatty(STDIN):
+            note("a message a line; Ctrl-D ends", verbose=verbose)
     return run_until_done(_publish(url, source, text=text, name=name, headers=headers, verbose=verbose))
 
 
 async def _publish(
-    url: str,
-    source: AsyncIterator[bytes],
+    url: str | None,
+    source: AsyncGenerator[bytes],
     *,
     text: bool,
     name: str,
     headers: Sequence[tuple[str, str]],
     verbose: bool,
 ) -> int:
-    from pubsub.publisher import Publisher
-
     async def publish_all() -> int:
         count = 0
         async with aclosing(source):
@@ -85,14 +88,11 @@ async def _publish(
         count = await until_first(publish_all(), publisher.wait_closed())
         if count is None:
             raise lost(publisher.error)
-    note(f"published {count} message{'' if count == 1 else 's'} to {url}", verbose=verbose)
+    note(f"published {count} message{'' if count == 1 else 's'} to {publisher.url}", verbose=verbose)
     return Exit.FINE
 
 
-async def _source(words: Sequence[str], files: Sequence[str]) -> AsyncIterator[bytes]:
-    if not words and not files:
-        async for line in read_lines(STDIN):
-            yield line
+async def _source(words: Sequence[str], files: Sequence[str]) -> AsyncGenerator[bytes]:
     for word in words:
         yield os.fsencode(word)  # the very bytes that were typed, UTF-8 or not
     for file in files:

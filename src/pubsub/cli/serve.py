@@ -14,6 +14,7 @@ __all__ = ["serve"]
 
 
 @click.command(
+    short_help="Run the server.",
     epilog="""\b
 Examples:
   fastpubsub serve                                       on 127.0.0.1:8080
@@ -25,7 +26,7 @@ Examples:
 )
 @click.argument("address", metavar="[ADDR]", required=False)
 @click.option("--host", metavar="HOST", help="The host of the address, in place of ADDR's.")
-@click.option("--port", metavar="PORT", type=click.IntRange(0, 65535), help="The port; 0 takes a free one.")
+@click.option("--port", metavar="PORT", type=int, help="The port; 0 takes a free one.")
 @click.option(
     "--events",
     "events_name",
@@ -65,11 +66,15 @@ def serve(
 
 
 def _listen_address(address: str | None, host: str | None, port: int | None) -> ListenAddress:
+    """Where to listen: what is nearest wins, flag, ADDR, PUBSUB_ADDR, default, for host and port each."""
     if address is not None:
         place = parse_listen_address(address, name="ADDR")
-    else:
+    elif host is None or port is None:
         place = parse_listen_address(os.environ.get("PUBSUB_ADDR") or DEFAULT_ADDRESS, name="PUBSUB_ADDR")
-    return ListenAddress(
-        place.host if host is None else host.removeprefix("[").removesuffix("]"),
-        place.port if port is None else port,
-    )
+    else:
+        place = ListenAddress("", 0)
+    if host is not None:
+        place = place._replace(host=host.removeprefix("[").removesuffix("]"))
+    if port is not None:
+        place = place._replace(port=port)
+    return parse_listen_address(str(place), name="--host and --port")

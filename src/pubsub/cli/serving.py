@@ -7,26 +7,23 @@ Signal handlers are installed here and nowhere in the library.
 """
 
 import asyncio
-import errno
 import json
 import os
 import resource
 import shlex
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
-import pubsub
 from pubsub.addresses import ListenAddress
 from pubsub.cli.eventlines import print_events
 from pubsub.cli.exits import Exit
 from pubsub.cli.pipes import STDOUT, Output
-from pubsub.errors import ConfigError
 from pubsub.options import Options
+from pubsub.server import Server, serve
 
 __all__ = ["serve_until_signal"]
 
@@ -41,7 +38,7 @@ async def serve_until_signal(place: ListenAddress, options: Options, *, events_n
     _raise_descriptor_limit()
     output = Output(STDOUT)
     with _first_signal() as stopped:
-        server = await _listen(place, options)
+        server = await serve(place.host, place.port, options=options)
         try:
             output.write(_first_line(place._replace(port=server.port), as_json=events_name == "json"))
             printing = asyncio.create_task(_print_events(server, output, events_name))
@@ -53,23 +50,6 @@ async def serve_until_signal(place: ListenAddress, options: Options, *, events_n
     return Exit.FINE
 
 
-async def _listen(place: ListenAddress, options: Options) -> pubsub.Server:
-    try:
-        return await pubsub.serve(place.host, place.port, options=options)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {place}: {_why(place, error)}") from error
-
-
-def _why(place: ListenAddress, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {place.port} is in use; stop what listens there, or give another --port (0 takes a free one)"
-    if error.errno == errno.EACCES:
-        return f"port {place.port} needs rights this user has not; give a --port from 1024"
-    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return f"this machine has no address {place.host!r}; give one of its own with --host, or :{place.port} for all"
-    return error.strerror or str(error)
-
-
 def _first_line(place: ListenAddress, *, as_json: bool) -> bytes:
     url = place.url()
     command = f"fastpubsub sub {shlex.quote(f'{url}/hello')}"
@@ -79,9 +59,9 @@ def _first_line(place: ListenAddress, *, as_json: bool) -> bytes:
     return f"Listening on {url}{everywhere}; try: {command}\n".encode()
 
 
-async def _print_events(server: pubsub.Server, output: Output, events_name: str) -> None:
-    # That nobody reads the events any more is no reason to stop serving.
-    with suppress(BrokenPipeError):
+async def _print_events(server: Server, output: Output, events_name: str) -> None:
+    # That the events cannot be written any more (nobody reads them, the disk is full) is no reason to stop serving.
+    with suppress(OSError):
         if events_name == "none":
             await output.flush()
         else:

@@ -4,15 +4,16 @@ import base64
 import json
 import os
 import re
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import click
 
-from pubsub.cli.connecting import client_flags, client_url, is_url, lost, note, until_first
+from pubsub.cli.connecting import client_flags, lost, note, until_first
 from pubsub.cli.exits import Exit, run_until_done
 from pubsub.cli.pipes import STDOUT, Output
-from pubsub.errors import ConfigError, PubSubError
+from pubsub.errors import PubSubError
+from pubsub.subscriber import Subscriber
 
 __all__ = ["sub"]
 
@@ -20,6 +21,7 @@ Show = Callable[[bytes | str], bytes]
 
 
 @click.command(
+    short_help="Print a topic's messages.",
     epilog="""\b
 Examples:
   fastpubsub sub /news                                a message a line
@@ -48,20 +50,16 @@ def sub(
     A URL has :// in it; one that starts with / is a path on the server of PUBSUB_ADDR. Messages are written as soon as
     they are here. On a terminal, `lines` shows control characters escaped, so that no message can play tricks with it.
     """
-    if url is not None and not is_url(url):
-        raise ConfigError(f"{url!r} is neither a URL nor a path; give ws://HOST:PORT/TOPIC, or /TOPIC on PUBSUB_ADDR")
     show = _show_escaped if format_name == "lines" and os.isatty(STDOUT) else _FORMATS[format_name]
-    return run_until_done(_subscribe(client_url(url), count, show, name=name, headers=headers, verbose=verbose))
+    return run_until_done(_subscribe(url, count, show, name=name, headers=headers, verbose=verbose))
 
 
 async def _subscribe(
-    url: str, count: int | None, show: Show, *, name: str, headers: Sequence[tuple[str, str]], verbose: bool
+    url: str | None, count: int | None, show: Show, *, name: str, headers: Sequence[tuple[str, str]], verbose: bool
 ) -> int:
-    from pubsub.subscriber import Subscriber
-
     output = Output(STDOUT)
     async with Subscriber(url, text=True, name=name, headers=headers) as subscriber:
-        note(f"subscribed to {url}", verbose=verbose)
+        note(f"subscribed to {subscriber.url}", verbose=verbose)
         try:
             enough = await until_first(_print(subscriber, output, count, show), output.wait_broken())
         except PubSubError:
@@ -73,15 +71,17 @@ async def _subscribe(
     return Exit.FINE
 
 
-async def _print(messages: AsyncIterable[bytes | str], output: Output, count: int | None, show: Show) -> bool:
+async def _print(subscriber: Subscriber[bytes | str], output: Output, count: int | None, show: Show) -> bool:
     """Print what comes; whether it was `count` messages."""
-    seen = 0
-    async for message in messages:
-        output.write(show(message))
+    left = count
+    # All that is here goes out at once, and nothing waits for more.
+    while messages := await subscriber.take_messages():
+        output.write(b"".join(map(show, messages[:left])))
         await output.drain()
-        seen += 1
-        if seen == count:
-            return True
+        if left is not None:
+            left -= len(messages)
+            if left <= 0:
+                return True
     return False
 
 
