@@ -1,0 +1,113 @@
+# `make` prints the menu. Every target sets up what it needs: an environment in .venv, and the engine built in place.
+# On a fresh Debian or Ubuntu: apt-get install make gcc python3-venv python3-dev (cmake and ninja come from PyPI).
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BUILD_TYPE ?= Release
+ASAN_TESTS ?= tests
+
+BIN := $(abspath $(VENV))/bin
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# One environment and one build for each interpreter: cpython-311, cpython-312, ...
+TAG := $(shell $(PYTHON) -c 'import sys; print(sys.implementation.cache_tag)' 2>/dev/null)
+MADE := $(VENV)/.made-$(TAG)
+RUNTIME := $(VENV)/.runtime-$(TAG)
+DEVELOP := $(VENV)/.develop-$(TAG)
+
+PIP_INSTALL := $(BIN)/python -m pip install -qq
+# The environment gets the metadata and the command only; the engine is built by tools/build.sh, which is incremental.
+PIP_EDITABLE := $(PIP_INSTALL) --no-build-isolation --config-settings=cmake.define.FASTFAN_ENGINE=OFF --editable
+BUILD_REQUIRES := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+BUILD := PYTHON=$(BIN)/python tools/build.sh
+
+# What a command prints is of interest when it fails.
+QUIETLY = $(1) >build/log 2>&1 || { tail -n 40 build/log; exit 1; }
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint types cover asan bench test-data wheel sdist setup clean
+
+help: ## this menu
+	@echo 'make TARGET [ARGS="..."] [PYTHON=python3.12]'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: $(RUNTIME) engine ## set everything up and run the server: make serve ARGS="--help"
+	@fastpubsub serve $(ARGS)
+
+test: $(DEVELOP) engine ## set everything up and run the tests: make test ARGS='-m "not packaging"'
+	@python -m pytest $(ARGS)
+
+lint: $(DEVELOP) ## ruff on the Python, cython-lint on the Cython
+	@ruff check .
+	@cython-lint src
+
+types: $(DEVELOP) engine ## mypy, strict
+	@mypy
+
+cover: $(DEVELOP) ## coverage of both packages, Cython lines too; under 90 % fails
+	@$(BUILD) cover-$(TAG) build/cover/site -DFASTFAN_COVERAGE=ON -DCMAKE_BUILD_TYPE=Debug
+	@coverage erase
+	@PYTHONPATH=$(CURDIR)/build/cover/site coverage run -m pytest -m "not packaging" $(ARGS)
+	@coverage combine --quiet
+	@cd build/cover/site && coverage report --rcfile=$(CURDIR)/setup.cfg --data-file=$(CURDIR)/.coverage
+
+# Leaks are not looked for: CPython itself keeps memory to the end. ASAN_OPTIONS=detect_leaks=1 turns it on.
+asan: $(DEVELOP) ## the tests on an engine built with ASan and UBSan
+	@$(BUILD) asan-$(TAG) build/asan/site -DFASTFAN_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug
+	@PYTHONPATH=$(CURDIR)/build/asan/site PYTHONMALLOC=malloc \
+	    ASAN_OPTIONS=$${ASAN_OPTIONS:-detect_leaks=0} UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	    $(BIN)/python -m pytest -p no:cacheprovider -m "not packaging and not browser" \
+	        --ignore=tests/test_stubs.py --ignore=tests/test_layering.py $(ARGS) $(ASAN_TESTS)
+
+bench: $(DEVELOP) engine ## the benchmarks
+	@python -m benchmarks $(ARGS)
+
+test-data: $(MADE) ## write test.dat for the functional test: make test-data ARGS="--messages 500 --seed 1"
+	@python tools/make_test_data.py $(ARGS)
+
+wheel: $(DEVELOP) ## dist/: a wheel for this Python that runs on other Linuxes (manylinux), checked
+	@rm -rf build/wheel && mkdir -p build/wheel dist
+	@$(call QUIETLY,python -m build --outdir build/wheel .)
+	@python tools/check_wheel.py build/wheel/*.whl
+	@if [ "$$(uname -s)" = Linux ]; then $(call QUIETLY,auditwheel repair --wheel-dir dist build/wheel/*.whl); \
+	    else cp build/wheel/*.whl dist; fi
+	@ls dist/*.whl
+
+sdist: $(DEVELOP) ## dist/: the source distribution
+	@mkdir -p build dist
+	@$(call QUIETLY,python -m build --sdist --outdir dist .)
+	@ls dist/*.tar.gz
+
+setup: $(DEVELOP) engine ## the environment with every tool, and the engine in place, without running anything
+
+clean: ## remove everything that make has made
+	rm -rf $(VENV) build dist src/*.egg-info src/*/*.so htmlcov .coverage .coverage.* test.dat
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: engine
+engine: $(RUNTIME)
+	@$(BUILD) dev-$(TAG) src -DCMAKE_BUILD_TYPE=$(BUILD_TYPE)
+
+# -- The environment, made once and again when pyproject.toml or setup.cfg changes -----------------------------------
+
+$(MADE):
+	@missing=$$(tools/missing.sh $(PYTHON)); [ -z "$$missing" ] || { echo "first: apt-get install $$missing"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer: make PYTHON=python3.12")'
+	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
+	@if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(RUNTIME): $(MADE) pyproject.toml setup.cfg
+	@python -c '$(BUILD_REQUIRES)' >$(VENV)/build-requires.txt
+	@$(PIP_INSTALL) -r $(VENV)/build-requires.txt cmake ninja
+	@$(PIP_EDITABLE) .
+	@touch $@
+
+$(DEVELOP): $(RUNTIME)
+	@$(PIP_EDITABLE) '.[dev]'
+	@touch $@

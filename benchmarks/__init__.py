@@ -1,0 +1,1 @@
+"""``python -m benchmarks``: each module opens with the question it answers and what would make it lie."""

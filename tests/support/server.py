@@ -1,0 +1,180 @@
+"""A running server and its clients: in this process as a `Scene`, or in a process of its own.
+
+    python -m tests.support.server '{"pong_deadline": 0.5}' [--files N]
+
+prints where it listens, answers every line of its input with its stats, and closes at the end of its input.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pubsub.events import Event, EventType
+from pubsub.options import Options
+from pubsub.server import Server, serve
+from tests.support.processes import Program
+from tests.support.rawclient import PATIENCE, RawClient, request
+
+__all__ = ["Scene", "ServerProcess", "server_process", "serving", "wait_until"]
+
+_LOOK_AGAIN = 0.005
+_ROOT = Path(__file__).parents[2]
+
+
+async def wait_until(holds: Callable[[], object], what: str = "the condition") -> None:
+    """Returns once `holds()` is true; fails after the patience."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not holds():
+                await asyncio.sleep(_LOOK_AGAIN)  # noqa: ASYNC110 - stats have no event to wait for
+    except TimeoutError:
+        raise AssertionError(f"{what} did not come to hold within {PATIENCE:g} s") from None
+
+
+class Scene:
+    """A server, the clients that a test lets loose on it, and the events it told since its start."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.events = server.events()
+        self._clients: list[RawClient] = []
+
+    # --- clients ---
+
+    async def dial(self, *, receive_buffer: int | None = None) -> RawClient:
+        """A client that is connected and has said nothing."""
+        client = await RawClient.dial(self.server.port, receive_buffer=receive_buffer)
+        self._clients.append(client)
+        return client
+
+    async def join(
+        self, target: str = "/t", role: str = "subscriber", *extra: tuple[str, str], receive_buffer: int | None = None
+    ) -> RawClient:
+        """A client with its 101 and nothing else."""
+        client = await self.dial(receive_buffer=receive_buffer)
+        await client.upgrade(request(target, *extra, role=role))
+        return client
+
+    async def ask(self, data: bytes, *, bytewise: bool = False) -> RawClient:
+        """A client whose answer, to whatever `data` is, was read."""
+        client = await self.dial()
+        await client.send(data, bytewise=bytewise)
+        await client.read_response()
+        return client
+
+    def hang_up(self) -> None:
+        for client in self._clients:
+            client.close()
+
+    # --- what the server says ---
+
+    async def next_event(self) -> Event:
+        async with asyncio.timeout(PATIENCE):
+            return await anext(self.events)
+
+    async def next_events(self, count: int) -> list[tuple[EventType, str, str]]:
+        """Type, client id and topic of so many."""
+        events = [await self.next_event() for _ in range(count)]
+        return [(event.type, event.client_id, event.subscription_topic) for event in events]
+
+    @property
+    def departures(self) -> dict[str, int]:
+        return dict(self.server.stats().departures)
+
+    async def wait_departures(self, **causes: int) -> None:
+        """Returns when exactly these have departed."""
+        await wait_until(
+            lambda: sum(self.departures.values()) >= sum(causes.values()), f"departures {causes} (now {self.departures})"
+        )
+        assert self.departures == causes
+
+    async def wait_empty(self) -> None:
+        """Returns when nobody is there any more."""
+
+        def empty() -> bool:
+            stats = self.server.stats()
+            return stats.publishers == stats.subscribers == 0
+
+        await wait_until(empty, "an empty server")
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None, **options: Any
+) -> AsyncIterator[Scene]:
+    """A server with these options on a free port; its clients hang up before it is closed."""
+    async with serve(host, port, sock=sock, options=Options(**options)) as server:
+        scene = Scene(server)
+        try:
+            yield scene
+        finally:
+            scene.hang_up()
+
+
+# --- in a process of its own ----------------------------------------------------------------------------------------
+
+
+class ServerProcess:
+    """The other side of this file as a program."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.port: int = json.loads(program.line())["port"]
+
+    @property
+    def pid(self) -> int:
+        return self.program.pid
+
+    def stats(self) -> dict[str, Any]:
+        self.program.stdin.write(b"\n")
+        answer: dict[str, Any] = json.loads(self.program.line())
+        return answer
+
+
+@contextlib.contextmanager
+def server_process(*flags: str, **options: Any) -> Iterator[ServerProcess]:
+    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
+    arguments = ["-m", "tests.support.server", json.dumps(options), *flags]
+    with Program(*arguments, environment={"PYTHONPATH": path}) as program:
+        yield ServerProcess(program)
+
+
+async def _serve(options: Options, files: int | None) -> None:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    async with serve(port=0, options=options) as server:
+        if files is not None:
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+        print(json.dumps({"port": server.port}), flush=True)
+
+        def on_input() -> None:
+            data = os.read(sys.stdin.fileno(), 4096)
+            for _ in range(data.count(b"\n")):
+                print(server.stats().to_json(), flush=True)
+            if not data:
+                ended.set()
+
+        loop.add_reader(sys.stdin.fileno(), on_input)
+        await ended.wait()
+        loop.remove_reader(sys.stdin.fileno())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A server that answers each line of its input with its stats.")
+    parser.add_argument("options", help="JSON")
+    parser.add_argument("--files", type=int, help="RLIMIT_NOFILE")
+    arguments = parser.parse_args()
+    asyncio.run(_serve(Options(**json.loads(arguments.options)), arguments.files))
+
+
+if __name__ == "__main__":
+    main()
