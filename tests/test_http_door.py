@@ -45,6 +45,7 @@ def test_a_request_without_an_upgrade_is_told_what_to_upgrade_to() -> None:
         (upgrade_head(ROLE, without=("Sec-WebSocket-Version",)), 400, "is not 13"),
         (upgrade_head(ROLE, without=("Sec-WebSocket-Key",)), 400, "Sec-WebSocket-Key is missing"),
         (upgrade_head(ROLE, without=("Connection",)), 400, "no Upgrade"),
+        (upgrade_head(ROLE, target="http://a.example/prices", without=("Connection",)), 400, "no Upgrade"),
         (upgrade_head(ROLE, ("Upgrade", "h2c"), without=("Upgrade",)), 400, "'h2c'"),
         (upgrade_head(ROLE, line="POST /prices HTTP/1.1"), 400, "'POST'"),
         (upgrade_head(ROLE, ("Connection", "close")), 400, "once"),
@@ -60,6 +61,10 @@ def test_the_answer_to_head_has_no_body() -> None:
     answer = refusal(upgrade_head(ROLE, line="HEAD /prices HTTP/1.1", without=("Upgrade",))).to_bytes()
     assert answer.endswith(b"\r\n\r\n")
     assert b"\r\nContent-Length: 0" not in answer
+
+
+def test_a_target_that_is_no_path_is_told_before_what_else_is_wrong() -> None:
+    assert "'*'" in refusal(upgrade_head(ROLE, line="OPTIONS * HTTP/1.1", without=("Upgrade",))).body
 
 
 # --- head ---
@@ -172,7 +177,6 @@ def test_a_damaged_request_never_raises_and_means_the_same_however_it_is_cut(
         wire[at : at + length] = replacement
     outcome = ServerUpgrade(max_head_bytes=300).receive(bytes(wire))
     assert outcome_of(ServerUpgrade(max_head_bytes=300), list(cut(bytes(wire), sizes)))[0] == outcome
-    if isinstance(outcome, Request):
-        outcome = admit(outcome, Options())
-    if isinstance(outcome, Refusal):
-        assert_says_value_limit_and_cure(outcome)
+    judged = admit(outcome, Options()) if isinstance(outcome, Request) else outcome
+    if isinstance(judged, Refusal):
+        assert_says_value_limit_and_cure(judged)

@@ -25,7 +25,7 @@ from tests.support.peers import (
 
 async def test_messages_arrive_in_order_with_their_types() -> None:
     received: list[Received] = []
-    buffers = [bytearray(b"three"), memoryview(b"four"), array.array("B", b"five")]
+    buffers: list[Any] = [bytearray(b"three"), memoryview(b"four"), array.array("B", b"five")]
     sent = [b"one", "two é", b"", "", *buffers, b"x" * 300_000]
     async with websockets_server(lambda peer: gather(peer, received)) as url, Publisher(url) as publisher:
         for data in sent:
@@ -211,7 +211,7 @@ async def test_flush_is_patient_while_the_server_takes_bytes() -> None:
         await peer.accept()
         happening: object = None
         while not isinstance(happening, Ping):
-            # As slow as a server that paces this publisher: each turn is well within the deadline, all together are not.
+            # As slow as a server that paces this publisher: one turn is well within the deadline, all are not.
             await asyncio.sleep(SOON / 2)
             for _ in range(4):
                 happening = await peer.receive()

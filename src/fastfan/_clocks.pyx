@@ -1,8 +1,8 @@
 """Clocks of connections: stalled, closing, pinged.
 
-Deadlines do not compare times, they add up what passed, and a step counts at most twice its usual length. So time in which
-this process, or its host's Python, stood still is held against nobody; and a peer's time to answer a ping runs only while
-nothing of ours is in its way. Called by the I/O thread.
+Deadlines do not compare times, they add up what passed, and a step counts at most twice its usual length. So time in
+which this process, or its host's Python, stood still is held against nobody; and a peer's time to answer a ping runs
+only while nothing of ours is in its way. Called by the I/O thread.
 """
 
 from fastfan._connection cimport connection_condemn, connection_end, connection_flush, connection_receive

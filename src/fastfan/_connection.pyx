@@ -1,8 +1,8 @@
 """One connection's life on its loop: reading and lending, writing, holding back, and its end.
 
-A readable connection is read only when Python has none of its bytes (`lent`), its control frames are not piling up, and,
-for a publisher, its topic is not paced and memory is not short. What is readable and not read is remembered: the poller
-tells readiness once.
+A readable connection is read only when Python has none of its bytes (`lent`), its control frames are not piling up,
+and, for a publisher, its topic is not paced and memory is not short. What is readable and not read is remembered: the
+poller tells readiness once.
 
 Nothing dies under an iterator: a connection that ends goes to `graves`, and its slot is free after the round.
 Called by the I/O thread that owns the connection.
@@ -11,8 +11,8 @@ Called by the I/O thread that owns the connection.
 from libc.errno cimport EAGAIN
 
 from fastfan._cursor cimport (
-    CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_NONE, CAUSE_RESET, CONDEMNED, GONE, PEER_CLOSED, PING_NONE, PING_TAKEN,
-    ROLE_PUBLISHER, cursor_abandon, cursor_leave, cursor_unpin, view_trim,
+    CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_NONE, CAUSE_RESET, CONDEMNED, GONE, PEER_CLOSED, PING_NONE,
+    PING_TAKEN, ROLE_PUBLISHER, cursor_abandon, cursor_leave, cursor_unpin, view_trim,
 )
 from fastfan._dirty cimport dirty_mark
 from fastfan._lag cimport lag_holds

@@ -12,11 +12,11 @@ from fastfan.memory import default_memory_limit
 cdef class Core:
     """The base of Engine; of no use by itself."""
 
-    def __cinit__(self, *, int io_threads=0, max_memory_bytes=None, double write_timeout=10.0, double close_deadline=5.0,
-                  int notsent_bytes=65536):
+    def __cinit__(self, *, int io_threads=0, max_memory_bytes=None, double write_timeout=10.0,
+                  double close_deadline=5.0, int notsent_bytes=65536):
         cdef int result
         if io_threads != 0:
-            raise MisuseError(f"io_threads={io_threads} is not built yet; leave it at 0 and drive the engine with turn()")
+            raise MisuseError(f"io_threads={io_threads} is not built yet; leave it at 0 and call turn()")
         if max_memory_bytes is None:
             max_memory_bytes = default_memory_limit()
         if max_memory_bytes < 1 << 20:

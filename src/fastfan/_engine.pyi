@@ -37,8 +37,8 @@ class Engine(Core):
     """The fan-out engine: topics with one log each, connections with a cursor each, and the loop that serves them.
 
     With `io_threads=0`, the only mode so far, the host's loop drives it: watch `work_fileno()` for reading and call
-    `turn()` when it is readable, then `take_events()`. Every method may be called from any thread, `turn()` from one at a
-    time; none waits for a socket. After `close()` all but `take_events`, `stats` and `close` raise EngineClosed.
+    `turn()` when it is readable, then `take_events()`. Every method may be called from any thread, `turn()` from one
+    at a time; none waits for a socket. After `close()` all but `take_events`, `stats` and `close` raise EngineClosed.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class Engine(Core):
     ) -> Topic:
         """The topic of that name, made when there is none; the bounds count only then.
 
-        A subscriber farther behind than `max_lag_bytes` (64 MiB), `max_lag_messages` or `max_lag_age` (seconds, to within
-        a page of frames) is condemned. Publishers wait while half of the moving subscribers are farther behind than
-        `pace_lag_bytes` (4 MiB).
+        A subscriber farther behind than `max_lag_bytes` (64 MiB), `max_lag_messages` or `max_lag_age` (seconds, to
+        within a page of frames) is condemned. Publishers wait while half of the moving subscribers are farther behind
+        than `pace_lag_bytes` (4 MiB).
         """
 
     def attach(self, topic: Topic, *, role: int) -> tuple[int, int, int]:
@@ -89,8 +89,8 @@ class Engine(Core):
     def start(self, token: int, fd: int, head: bytes = b"", leftover: bytes = b"") -> None:
         """Hands over a connected stream socket; the engine owns and closes it from here on.
 
-        The caller must have stopped watching `fd` and must not touch it again. `head` is written before any data (the 101);
-        `leftover`, bytes read already, comes back as the first LENT event.
+        The caller must have stopped watching `fd` and must not touch it again. `head` is written before any data (the
+        101); `leftover`, bytes read already, comes back as the first LENT event.
         """
 
     def send(self, token: int, frames: bytes) -> None:
@@ -115,8 +115,9 @@ class Engine(Core):
 
         The Close goes out after the frame the subscriber is in the middle of, or with `after_log` after everything
         published until now; nothing follows it. Without `discard` the connection goes on being lent, so that the peer's
-        Close can be seen; with it (the peer's Close has come, or it broke the protocol) the stream is finished behind the
-        Close and what still arrives is thrown away. What is not over within `deadline` seconds (close_deadline) is reset.
+        Close can be seen; with it (the peer's Close has come, or it broke the protocol) the stream is finished behind
+        the Close and what still arrives is thrown away. What is not over within `deadline` seconds (close_deadline) is
+        reset.
         """
 
     def abort(self, token: int) -> None:

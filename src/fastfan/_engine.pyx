@@ -16,8 +16,8 @@ from libc.stdlib cimport free
 
 from fastfan._core cimport to_ns
 from fastfan._cursor cimport (
-    CAUSE_ABORTED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_NO_PONG, CAUSE_RESET, CAUSE_STALLED,
-    CAUSE_TOO_FAR_BEHIND, ROLE_PUBLISHER, ROLE_SUBSCRIBER, Sink, cursor_join,
+    CAUSE_ABORTED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_NO_PONG, CAUSE_RESET,
+    CAUSE_STALLED, CAUSE_TOO_FAR_BEHIND, ROLE_PUBLISHER, ROLE_SUBSCRIBER, Sink, cursor_join,
 )
 from fastfan._log cimport exchange_full, load_acquire, mutex_lock, mutex_unlock, store_release
 from fastfan._loop cimport loop_abort_all, loop_turn
@@ -76,7 +76,8 @@ cdef class Engine(Core):
 
     # --- topics and connections ---
 
-    def topic(self, str name, *, max_lag_bytes=64 << 20, max_lag_messages=None, max_lag_age=None, pace_lag_bytes=4 << 20):
+    def topic(self, str name, *, max_lag_bytes=64 << 20, max_lag_messages=None, max_lag_age=None,
+              pace_lag_bytes=4 << 20):
         self.check_open()
         topic = self.topics.get(name)
         if topic is None:
@@ -142,7 +143,8 @@ cdef class Engine(Core):
     def _post_data(self, int kind, uint64_t token, bytes data, uint64_t a, uint64_t b, uint64_t c):
         cdef Command *command
         self.check_open()
-        command = command_new(<CommandKind>kind, token, <const uint8_t *>PyBytes_AS_STRING(data), <uint32_t>len(data), NULL, 0)
+        command = command_new(<CommandKind>kind, token, <const uint8_t *>PyBytes_AS_STRING(data), <uint32_t>len(data),
+                              NULL, 0)
         if command != NULL:
             command.a, command.b, command.c = a, b, c
         self._post(inbox_post(&self.loop.inbox, command))

@@ -1,8 +1,8 @@
 """The fan-out: topics whose logs have grown, and the passes over their cursors.
 
-A pass is cut into slices of about a millisecond with a poll between them, and topics take turns, so a big topic does not
-hold up a small one. What is published meanwhile is picked up by those not yet served, in the same system call; who was
-served before gets it in the next pass. Called by the I/O thread that owns the views.
+A pass is cut into slices of about a millisecond with a poll between them, and topics take turns, so a big topic does
+not hold up a small one. What is published meanwhile is picked up by those not yet served, in the same system call; who
+was served before gets it in the next pass. Called by the I/O thread that owns the views.
 """
 
 from fastfan._connection cimport connection_flush

@@ -1,7 +1,7 @@
 """Limits carried out: lag reviews, the memory limit, publishers that were held back and may go on.
 
-What a rule finds it only notes (`doomed`), because it looks while something else iterates; limits_apply() acts on it once
-a round. Called by the I/O thread.
+What a rule finds it only notes (`doomed`), because it looks while something else iterates; limits_apply() acts on it
+once a round. Called by the I/O thread.
 """
 
 from fastfan._connection cimport connection_condemn, connection_receive, memory_short, must_wait

@@ -286,7 +286,7 @@ cdef bint log_append_partial(Log *log, Partial *partial, uint8_t opcode, uint64_
     return True
 
 
-# --- looking inside (any thread that holds the segment; `at` is below an `end` it has seen) ------------------------------
+# --- looking inside (any thread that holds the segment; `at` is below an `end` it has seen) --------------------------
 
 cdef uint32_t walk_to(Segment *segment, size_t at, size_t *frame_at, uint64_t *time_ns) noexcept nogil:
     """Index of the frame that holds byte `at`, and where that frame begins."""
@@ -319,7 +319,7 @@ cdef size_t segment_frame_end(Segment *segment, size_t at) noexcept nogil:
 
 
 cdef uint64_t segment_offset_at(Segment *segment, size_t at, uint64_t *time_ns) noexcept nogil:
-    """Offset of the message that byte `at` belongs to, and a time not after which it was published (within a stride)."""
+    """Offset of the message that byte `at` belongs to, and about when it was published (a stride of frames early)."""
     cdef size_t frame_at = 0
     if at >= load_acquire(&segment.end):
         time_ns[0] = 0

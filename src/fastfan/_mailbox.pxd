@@ -16,7 +16,7 @@ cdef extern from "poller.h" nogil:
 cdef enum CommandKind:
     COMMAND_START       # data: the head, then the leftover; a: the descriptor, b: the head's size
     COMMAND_SEND        # data: control frames
-    COMMAND_CLOSE       # data: our Close or nothing; a: CloseThen, b: behind the log?, c: deadline in ns, 0: the engine's
+    COMMAND_CLOSE       # data: our Close or nothing; a: CloseThen, b: behind the log?, c: deadline in ns or 0
     COMMAND_RESUME
     COMMAND_ABORT
     COMMAND_BEAT        # a: ping interval, b: pong deadline, c: longest step to count; all ns

@@ -26,7 +26,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
 from fastfan._cursor cimport (
-    ATTACHED, CLOSING, CONDEMNED, FREE, GONE, OPEN, PEER_CLOSED, PING_QUEUED, PING_TAKEN, TopicState,
+    ATTACHED, CLOSING, CONDEMNED, FREE, GONE, OPEN, PEER_CLOSED, PING_QUEUED, PING_TAKEN,
     cursor_advance, cursor_boundary, cursor_leave, cursor_settle, cursor_unpin,
 )
 from fastfan._log cimport Segment, load_acquire, load_acquire_pointer

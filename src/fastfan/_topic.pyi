@@ -32,15 +32,15 @@ class Topic:
     def publish(self, data: Buffer | str, *, text: bool = False) -> int:
         """Appends one message, binary, or text for a str or with `text`; its offset.
 
-        The data is copied: it may be reused on return. Raises Overloaded at the memory limit, with nothing appended, and
-        MisuseError for text that is not UTF-8.
+        The data is copied: it may be reused on return. Raises Overloaded at the memory limit, with nothing appended,
+        and MisuseError for text that is not UTF-8.
         """
 
     def publish_many(self, messages: Iterable[Buffer | str], *, strict: bool = True) -> int:
         """Appends a batch under one lock, str as text and the rest as binary; the last one's offset.
 
-        All or nothing: at the memory limit Overloaded is raised with none appended. With `strict=False` the limit is not
-        looked at, for bytes that are charged to it already (lent chunks).
+        All or nothing: at the memory limit Overloaded is raised with none appended. With `strict=False` the limit is
+        not looked at, for bytes that are charged to it already (lent chunks).
         """
 
     def partial(self, *, text: bool = False) -> Partial:

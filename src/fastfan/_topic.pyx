@@ -1,7 +1,7 @@
 """Topic and Partial: publishing, from any thread.
 
-A Topic holds its core, so the memory its log came from outlives it. Data given to a method may be reused when the method
-returns: it was copied into the log, framed, under the log's lock.
+A Topic holds its core, so the memory its log came from outlives it. Data given to a method may be reused when the
+method returns: it was copied into the log, framed, under the log's lock.
 """
 
 import os

@@ -17,8 +17,11 @@ from pubsub.errors import (
     UpgradeRefused,
 )
 from pubsub.events import Event, EventType
+from pubsub.eventstream import EventStream
 from pubsub.options import Options
 from pubsub.publisher import Publisher
+from pubsub.server import Server, serve
+from pubsub.stats import Stats
 from pubsub.subscriber import Subscriber
 
 __version__ = "0.1.0"
@@ -29,6 +32,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionClosed",
     "Event",
+    "EventStream",
     "EventType",
     "MisuseError",
     "NoPong",
@@ -37,8 +41,11 @@ __all__ = [
     "PeerError",
     "PubSubError",
     "Publisher",
+    "Server",
+    "Stats",
     "Subscriber",
     "UnhandledMessageType",
     "UpgradeRefused",
     "__version__",
+    "serve",
 ]

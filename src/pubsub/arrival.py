@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from fastfan import Overloaded
 from pubsub.connection import Connection, ServerUpgrade
 from pubsub.events import Event
-from pubsub.handshake import Admission, Refusal, Request, Role, admit
+from pubsub.handshake import Admission, Refusal, Request, admit
 from pubsub.session import Session, Sessions
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class _Arrival:
-    """A socket that is not the engine's yet. Its `upgrade` is None once it got its answer and only its end is awaited."""
+    """A socket that is not the engine's yet. `upgrade` is None once it got its answer and only its end is awaited."""
 
     __slots__ = ("fileno", "since", "sock", "upgrade")
 

@@ -232,12 +232,10 @@ class ServerUpgrade:
     def _request(self, head: bytes) -> Request | Refusal:
         try:
             self._handshake.receive_data(head)
-            event = next(self._handshake.events())
+            event = cast(WsRequest, next(self._handshake.events()))
         except (ProtocolError, ValueError, StopIteration) as error:
             # ValueError: a Host that is not IDNA, for one.
             return http_door.refuse(head, str(error))
-        if type(event) is not WsRequest:
-            return http_door.refuse(head, "no request for a WebSocket")
         host = host_of_target(event.target)
         if host is None:
             host = event.host if event.host.isascii() else event.host.encode("idna").decode("ascii")

@@ -6,6 +6,7 @@ role, upgrade. The checks of the head that wsproto does not make are here too, f
 
 import binascii
 import re
+from typing import cast
 
 import h11
 
@@ -73,9 +74,8 @@ def refuse(head: bytes, fault: str) -> Refusal:
 def _parse(head: bytes) -> tuple[Request, bytes]:
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head))
     connection.receive_data(head)
-    event = connection.next_event()
-    if not isinstance(event, h11.Request):
-        raise ValueError("no request")
+    # The head is complete, so this is its request or an error.
+    event = cast(h11.Request, connection.next_event())
     headers = [(name, value) for name, value in event.headers]
     target = event.target.decode("ascii")
     host = host_of_target(target)

@@ -1,12 +1,13 @@
 """The server: an engine, a door, and the timer that beats for both.
 
-One asyncio loop drives it. The engine's work is done in `_on_work`, whenever its descriptor says there is some; what the
-engine reports goes to the sessions. No task runs: everything is a callback, and stops when the server is closed.
+One asyncio loop drives it. The engine's work is done in `_on_work`, whenever its descriptor says there is some; what
+the engine reports goes to the sessions. No task runs: everything is a callback, and stops when the server is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Generator
 from types import TracebackType
@@ -17,8 +18,8 @@ from pubsub import closing
 from pubsub.addresses import ListenAddress, topic_path
 from pubsub.arrival import Door
 from pubsub.errors import ConfigError, MisuseError, Overloaded
-from pubsub.handshake import Role
 from pubsub.eventstream import EventStream, EventStreams
+from pubsub.handshake import Role
 from pubsub.options import Options
 from pubsub.session import Sessions
 from pubsub.stats import Stats
@@ -96,7 +97,7 @@ class Server:
         )
 
     def publish(self, topic: str, data: Buffer | str) -> int:
-        """Publishes text for str, binary for anything with bytes; its offset. Any thread; `data` may be reused on return.
+        """Publishes text for str, binary for anything with bytes; its offset. Any thread; `data` is free on return.
 
         Never blocks: with the memory limit reached it raises Overloaded and nothing is published; see `room`. Raises
         MisuseError for a topic that is no path, and after close().
@@ -250,8 +251,8 @@ def serve(
 ) -> _Serving:
     """Starts a server: `async with serve(...) as server`, or `server = await serve(...)`.
 
-    An empty host means all interfaces, port 0 any free one. `sock` is a listening socket to use instead; the server owns it
-    from then on. The sockets listen when this returns. Raises ConfigError when the address cannot be had.
+    An empty host means all interfaces, port 0 any free one. `sock` is a listening socket to use instead; the server
+    owns it from then on. The sockets listen when this returns. Raises ConfigError when the address cannot be had.
     """
     listeners = [sock] if sock is not None else _listen(host, port)
     for listener in listeners:
@@ -263,7 +264,8 @@ def _listen(host: str, port: int) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError, OverflowError) as error:
-        raise ConfigError(f"cannot listen on {ListenAddress(host, port)}: {error}; give HOST:PORT of this machine") from None
+        place = ListenAddress(host, port)
+        raise ConfigError(f"cannot listen on {place}: {error}; give HOST:PORT of this machine") from None
     listeners: list[socket.socket] = []
     for family, _kind, _protocol, _name, address in dict.fromkeys(found):
         # The first one's port holds for all, so that port 0 is one port on every address.
@@ -273,9 +275,16 @@ def _listen(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             for listener in listeners:
                 listener.close()
-            cure = "stop what uses it, or choose another port" if error.errno == 98 else "choose an address of this machine"
-            raise ConfigError(f"cannot listen on {ListenAddress(host, port)}: {error.strerror}; {cure}") from None
+            raise ConfigError(f"cannot listen on {ListenAddress(host, port)}: {_why(error)}") from None
     return listeners
+
+
+def _why(error: OSError) -> str:
+    cures = {
+        errno.EADDRINUSE: "stop what uses the port, or choose another one",
+        errno.EACCES: "choose a port from 1024 on, or run it with the right to lower ones",
+    }
+    return f"{error.strerror}; {cures.get(error.errno or 0, 'choose an address of this machine')}"
 
 
 def _listen_on(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:

@@ -5,8 +5,8 @@
     DEPARTED   it is gone: the last that is heard of it
     ROOM       publishers may go on
 
-A pong, and the answer to a Close, are handed to the engine only after everything before them is in the log: that is what
-`Publisher.flush()` relies on.
+A pong, and the answer to a Close, are handed to the engine only after everything before them is in the log: that is
+what `Publisher.flush()` relies on.
 """
 
 from __future__ import annotations
@@ -213,7 +213,9 @@ class Sessions:
         frame = session.protocol().close(closed.code, closed.reason if closed.error else "")
         self._engine.end(session.token, frame, discard=True)
 
-    def close(self, session: Session, code: int, reason: str, *, after_log: bool = False, deadline: float | None = None) -> None:
+    def close(
+        self, session: Session, code: int, reason: str, *, after_log: bool = False, deadline: float | None = None
+    ) -> None:
         """Our Close; what a publisher still sends is taken until its own arrives, or `deadline` seconds have passed."""
         frame = session.protocol().close(code, reason)
         if frame:
@@ -231,7 +233,7 @@ class Sessions:
         self._tell(session, _LEFT)
 
     def age(self, step: float) -> None:
-        """Advances the clocks of messages on their way by `step` seconds; those that are held back have theirs stopped."""
+        """Advances the clocks of messages on their way by `step` seconds, but not of those that are held back."""
         limit = self._options.message_timeout
         for session in list(self._arriving.values()):
             if session.topic.paced or not self._engine.roomy:

@@ -84,6 +84,8 @@ async def test_events_come_in_order_with_the_ids_and_the_topic() -> None:
         publisher = await join_as_go(scene, "publisher", "pub", "/a%20b?x=1")
         subscriber = await join_as_go(scene, "subscriber", "sub", "/a%20b")
         await publisher.send(close_frame())
+        assert await publisher.read_close() == (1000, "")
+        publisher.close()
         assert await scene.next_events(3) == [
             (EventType.PUBLISHER_JOINED, publisher.client_id, "/a%20b"),
             (EventType.SUBSCRIBER_JOINED, subscriber.client_id, "/a%20b"),

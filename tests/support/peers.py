@@ -74,9 +74,13 @@ async def gather(connection: websockets.asyncio.server.ServerConnection, receive
 
 
 @contextlib.contextmanager
-def threaded_server(handler: Callable[[websockets.sync.server.ServerConnection], None]) -> Iterator[str]:
+def threaded_server(handler: Callable[[websockets.sync.server.ServerConnection], object]) -> Iterator[str]:
     """The same for programs without asyncio: it runs in threads of its own."""
-    with websockets.sync.server.serve(handler, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
+
+    def serve(connection: websockets.sync.server.ServerConnection) -> None:
+        handler(connection)
+
+    with websockets.sync.server.serve(serve, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
