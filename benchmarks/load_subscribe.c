@@ -225,6 +225,8 @@ static void take(int number, size_t got)
 
 void subscriber_read(int number)
 {
+    const struct subscriber *s = &subscribers[number];
+    uint64_t received = s->received;
     bool had_all = subscriber_has_all(number);
     ssize_t got = READ_BYTES;
     while (got == READ_BYTES && connections[number].state == OPEN) {
@@ -235,8 +237,10 @@ void subscriber_read(int number)
             drop(number);
             break;
         }
-        totals.last_ns = now = now_ns();
+        now = now_ns();
         take(number, got);
+        if (s->received != received)
+            totals.last_ns = now;       /* a ping is no progress */
     }
     if (!had_all && subscriber_has_all(number) && !is_stalled(number))
         totals.finished++;

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import h11
 from wsproto.connection import Connection as WsConnection
@@ -30,10 +30,24 @@ from pubsub.closing import BAD_DATA, NO_STATUS, NORMAL, may_be_sent
 from pubsub.errors import MisuseError, PeerError, UpgradeRefused, shown
 from pubsub.handshake import Headers, Refusal, Request, bad_request, host_of_target
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
+__all__ = [
+    "Accepted",
+    "Buffer",
+    "ClientUpgrade",
+    "Closed",
+    "Connection",
+    "Happening",
+    "Piece",
+    "Ping",
+    "Pong",
+    "ServerUpgrade",
+]
 
-__all__ = ["Accepted", "ClientUpgrade", "Closed", "Connection", "Happening", "Piece", "Ping", "Pong", "ServerUpgrade"]
+
+class Buffer(Protocol):
+    """Anything with bytes: bytes, bytearray, memoryview, array. What Python 3.12 calls collections.abc.Buffer."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 
 class Piece(NamedTuple):

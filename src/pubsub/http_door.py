@@ -80,10 +80,17 @@ def _parse(head: bytes) -> tuple[Request, bytes]:
     target = event.target.decode("ascii")
     host = host_of_target(target)
     if host is None:
-        # As wsproto reads it, so that what wsproto cannot read is found here too, as a fault of the head.
-        host = next(value.decode("idna") for name, value in headers if name == b"host")
+        host = _decoded(next(value for name, value in headers if name == b"host"))
     offered = b",".join(value for name, value in headers if name == b"sec-websocket-protocol")
     return Request(target, host, headers, tokens(offered)), event.method
+
+
+def _decoded(host: bytes) -> str:
+    # As wsproto does it: what it cannot read is a fault of the head.
+    try:
+        return host.decode("idna")
+    except UnicodeError:
+        raise ValueError(f"Host {_text(host)} is not IDNA") from None
 
 
 def tokens(value: bytes) -> tuple[str, ...]:

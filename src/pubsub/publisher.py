@@ -7,12 +7,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pubsub.client import Client
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
+from pubsub.connection import Buffer
 
 __all__ = ["Publisher"]
 

@@ -25,7 +25,7 @@ from pubsub.session import Sessions
 from pubsub.stats import Stats
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from pubsub.connection import Buffer
 
 __all__ = ["Server", "serve"]
 

@@ -36,7 +36,8 @@ class Subscriber(Client, Generic[MessageT_co]):
 
     The iteration ends when this side closed, and when the server closed with 1000 (it is done). It raises
     ConnectionClosed when the server closed with any other code, or when the connection was lost; `come_back` says
-    whether to connect again. What arrived before is iterated first, in any case.
+    whether to connect again. What arrived before is iterated first, in any case. While its buffer is full it reads
+    nothing, so it notices an end only when it is iterated again.
     """
 
     _role: ClassVar[str] = "subscriber"

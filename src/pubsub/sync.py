@@ -22,14 +22,12 @@ from collections import deque
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
 
 from pubsub import publisher, subscriber
 from pubsub.client import Arguments, Client
+from pubsub.connection import Buffer
 from pubsub.errors import MisuseError, PubSubError
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 __all__ = ["Publisher", "Subscriber"]
 

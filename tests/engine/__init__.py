@@ -1,0 +1,1 @@
+"""The engine through its Python face, on real sockets."""

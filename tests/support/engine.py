@@ -1,0 +1,332 @@
+"""Driving an engine by hand: peers on real sockets, turns in bounded loops, and what the frames must look like.
+
+A test never sleeps: `Rig.until()` turns the engine and waits on its descriptor, for a bounded time, until what the test
+is about has happened.
+"""
+
+import contextlib
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from fastfan import SUBSCRIBER, Engine, EventKind, Topic
+
+__all__ = [
+    "BINARY", "CLOSE", "EVENT", "PING", "PONG", "TEXT", "Happening", "Peer", "Rig", "frame", "frame_bytes", "parse",
+    "readable", "tcp_pair", "unix_pair",
+]  # fmt: skip
+
+TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+PATIENCE = 20.0  # seconds until a wait is a failure; sanitizers and a busy machine are slow
+EVENT = EventKind
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+# --- frames, as RFC 6455 section 5.2 has them: made here without the engine's help -----------------------------------
+
+
+def frame(payload: bytes | bytearray | memoryview | str, opcode: int | None = None) -> bytes:
+    """One whole unmasked frame."""
+    if opcode is None:
+        opcode = TEXT if isinstance(payload, str) else BINARY
+    body = payload.encode() if isinstance(payload, str) else bytes(payload)
+    if len(body) <= 125:
+        length = bytes([len(body)])
+    elif len(body) <= 65535:
+        length = b"\x7e" + len(body).to_bytes(2, "big")
+    else:
+        length = b"\x7f" + len(body).to_bytes(8, "big")
+    return bytes([0x80 | opcode]) + length + body
+
+
+def frame_bytes(payload_bytes: int) -> int:
+    """Size of the frame around a payload of that size."""
+    return payload_bytes + (2 if payload_bytes <= 125 else 4 if payload_bytes <= 65535 else 10)
+
+
+def parse(stream: bytes | bytearray) -> tuple[list[tuple[int, bytes]], bytes]:
+    """(opcode, payload) of every whole frame, and the bytes of one that is cut off."""
+    frames, at = [], 0
+    while len(stream) - at >= 2:
+        assert stream[at] & 0xF0 == 0x80, f"no unfragmented frame at byte {at}: {bytes(stream[at : at + 16])!r}"
+        size, header = stream[at + 1], 2
+        assert size < 128, f"masked frame at byte {at}"
+        if size >= 126:
+            header = 4 if size == 126 else 10
+            size = int.from_bytes(stream[at + 2 : at + header], "big")
+        if len(stream) - at < header + size:
+            break
+        frames.append((stream[at] & 0x0F, bytes(stream[at + header : at + header + size])))
+        at += header + size
+    return frames, bytes(stream[at:])
+
+
+# --- sockets ---------------------------------------------------------------------------------------------------------
+
+
+def unix_pair(*, send_buffer: int | None = None, receive_buffer: int | None = None) -> Pair:
+    """(the engine's end, the peer's end). `send_buffer`: bytes the kernel takes for the engine's end; 0 is the least."""
+    ours, theirs = socket.socketpair()
+    return _sized(ours, theirs, send_buffer, receive_buffer)
+
+
+def tcp_pair(*, send_buffer: int | None = None, receive_buffer: int | None = None) -> Pair:
+    """The same over TCP loopback; `receive_buffer` is the peer's."""
+    theirs = socket.socket()
+    if receive_buffer is not None:
+        # Before the handshake: afterwards the window that was offered stands.
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        theirs.connect(door.getsockname())
+        ours, _ = door.accept()
+    theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return _sized(ours, theirs, send_buffer, None)
+
+
+def _sized(ours: socket.socket, theirs: socket.socket, send_buffer: int | None, receive_buffer: int | None) -> Pair:
+    if send_buffer is not None:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+    if receive_buffer is not None:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
+def readable(fileno: int, seconds: float = 0.0) -> bool:
+    return bool(select.select([fileno], [], [], seconds)[0])
+
+
+# --- peers -----------------------------------------------------------------------------------------------------------
+
+
+class Happening(NamedTuple):
+    """One event of the engine's, by name."""
+
+    kind: int
+    token: int
+    detail: int
+    extra: int
+    data: bytes
+
+
+class Peer:
+    """The far end of one connection, and what it got so far."""
+
+    def __init__(self, rig: "Rig", sock: socket.socket, attached: tuple[int, int, int]) -> None:
+        self.rig = rig
+        self.socket = sock
+        self.token, self.epoch, self.offset = attached
+        self.got = bytearray()
+        self.ended = False  # the end of the stream was read
+        self.reset = False  # ... and it was no orderly one
+
+    def drain(self, most: int = 1 << 30) -> int:
+        """Reads what is there, at most that many bytes; how many."""
+        taken = 0
+        while taken < most and not self.ended:
+            try:
+                data = self.socket.recv(min(most - taken, 1 << 18))
+            except BlockingIOError:
+                break
+            except ConnectionResetError:
+                self.ended = self.reset = True
+                break
+            self.ended = not data
+            self.got += data
+            taken += len(data)
+        return taken
+
+    def read(self, count: int) -> bytes:
+        """Exactly the next `count` bytes, turning the engine for them."""
+
+        def enough() -> bool:
+            self.drain(count - len(self.got))
+            assert not self.ended or len(self.got) >= count, f"stream ended after {len(self.got)} of {count} bytes"
+            return len(self.got) >= count
+
+        self.rig.until(enough)
+        return self.take()[:count]
+
+    def read_to_end(self) -> bytes:
+        """All that comes until the stream ends."""
+
+        def at_end() -> bool:
+            self.drain()
+            return self.ended
+
+        self.rig.until(at_end)
+        return self.take()
+
+    def take(self) -> bytes:
+        data = bytes(self.got)
+        self.got.clear()
+        return data
+
+    def expect(self, *frames: bytes) -> None:
+        """Reads as many bytes as these have, and they are these; then nothing more is there."""
+        wanted = b"".join(frames)
+        got = self.read(len(wanted))
+        if got != wanted:  # not a bare assert: pytest would diff megabytes
+            at = next((i for i, (a, b) in enumerate(zip(got, wanted, strict=True)) if a != b), -1)
+            raise AssertionError(f"at byte {at}: got {got[at : at + 32]!r}, expected {wanted[at : at + 32]!r}")
+        self.expect_nothing()
+
+    def expect_nothing(self) -> None:
+        self.rig.settle()
+        self.drain()
+        assert not self.got, f"unexpected {bytes(self.got[:64])!r}"
+
+    def send(self, data: bytes) -> None:
+        self.socket.setblocking(True)
+        self.socket.sendall(data)
+        self.socket.setblocking(False)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+# --- the rig ---------------------------------------------------------------------------------------------------------
+
+
+class Rig:
+    """An engine, its peers, and every event it has told."""
+
+    def __init__(
+        self,
+        *,
+        max_memory_bytes: int | None = None,
+        write_timeout: float = 10.0,
+        close_deadline: float = 5.0,
+        notsent_bytes: int = 65536,
+    ) -> None:
+        self.engine = Engine(
+            max_memory_bytes=max_memory_bytes,
+            write_timeout=write_timeout,
+            close_deadline=close_deadline,
+            notsent_bytes=notsent_bytes,
+        )
+        self.peers: list[Peer] = []
+        self.events: list[Happening] = []
+
+    def close(self) -> None:
+        self.engine.close()
+        for peer in self.peers:
+            peer.close()
+
+    # --- connections ---
+
+    def attach(self, topic: Topic, role: int = SUBSCRIBER, pair: Pair | None = None) -> tuple[Peer, int]:
+        """A connection that is attached and not started, and the descriptor to start it with."""
+        ours, theirs = pair or unix_pair()
+        theirs.setblocking(False)
+        peer = Peer(self, theirs, self.engine.attach(topic, role=role))
+        self.peers.append(peer)
+        return peer, ours.detach()
+
+    def connect(
+        self, topic: Topic, role: int = SUBSCRIBER, pair: Pair | None = None, *, head: bytes = b"", leftover: bytes = b""
+    ) -> Peer:
+        """A connection that is open."""
+        peer, fd = self.attach(topic, role, pair)
+        self.engine.start(peer.token, fd, head, leftover)
+        self.settle()
+        return peer
+
+    def connect_slow(self, topic: Topic, role: int = SUBSCRIBER) -> Peer:
+        """One whose socket holds as little as the kernel allows."""
+        return self.connect(topic, role, unix_pair(send_buffer=0))
+
+    # --- time ---
+
+    def turn(self) -> None:
+        self.engine.turn()
+        self.events += [Happening(*event) for event in self.engine.take_events()]
+
+    def settle(self) -> None:
+        """Turns until the engine has nothing left to do; a busy loop fails."""
+        self.turn()
+        for _ in range(20_000):
+            if not readable(self.engine.work_fileno()):
+                return
+            self.turn()
+        raise AssertionError("work_fileno() stays readable: the engine never comes to rest")
+
+    def until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+        """Turns until the condition holds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.turn()
+            if condition():
+                return
+            assert time.monotonic() < deadline, f"did not happen within {seconds} s; events: {self.told()}"
+            # Short, because a condition may also depend on what peers and other threads do.
+            readable(self.engine.work_fileno(), 0.002)
+
+    def watch(self, seconds: float, *, that: Callable[[], object] = lambda: True) -> None:
+        """Turns for that long, for what must not happen: `that` holds all the time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.turn()
+            assert that(), f"no longer so; events: {self.told()}"
+            readable(self.engine.work_fileno(), 0.01)
+
+    # --- what was told ---
+
+    def told(self) -> list[str]:
+        return [f"{EventKind(e.kind).name} {e.token & 0xFFFF} {e.detail} {e.extra} {e.data[:20]!r}" for e in self.events]
+
+    def of(self, peer: Peer, kind: int) -> list[Happening]:
+        return [event for event in self.events if event.token == peer.token and event.kind == kind]
+
+    def lent(self, peer: Peer) -> bytes:
+        """All bytes that the engine lent of this connection."""
+        return b"".join(event.data for event in self.of(peer, EventKind.LENT))
+
+    def departed(self, peer: Peer) -> tuple[int, int] | None:
+        """(cause, whether our Close was sent) once it is gone; told exactly once and last."""
+        departures = self.of(peer, EventKind.DEPARTED)
+        if not departures:
+            return None
+        assert len(departures) == 1
+        assert [event for event in self.events if event.token == peer.token][-1] == departures[0]
+        return departures[0].detail, departures[0].extra
+
+    def condemned(self, peer: Peer) -> int | None:
+        """The cause once the engine wants it closed; told at most once."""
+        verdicts = self.of(peer, EventKind.CONDEMNED)
+        assert len(verdicts) <= 1
+        return verdicts[0].detail if verdicts else None
+
+    def until_departed(self, peer: Peer) -> tuple[int, int]:
+        self.until(lambda: self.departed(peer))
+        return self.departed(peer) or (0, 0)
+
+    def until_condemned(self, peer: Peer) -> int:
+        self.until(lambda: self.condemned(peer))
+        return self.condemned(peer) or 0
+
+    # --- numbers ---
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.engine.stats()["memory_bytes"]
+
+    @property
+    def sent_bytes(self) -> int:
+        return self.engine.stats()["sent_bytes"]
+
+    @property
+    def connections(self) -> int:
+        return self.engine.stats()["connections"]
+
+
+@contextlib.contextmanager
+def descriptors_unchanged() -> Iterator[None]:
+    """Fails when there are more descriptors afterwards."""
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    assert len(os.listdir("/proc/self/fd")) <= before
