@@ -79,14 +79,15 @@ uint32_t random_word(void)
     return state >> 16;
 }
 
-void send_control(int fd, uint8_t opcode, const uint8_t *payload, size_t size)
+void send_control(int number, uint8_t opcode, const uint8_t *payload, size_t size)
 {
-    uint8_t frame[6 + 125] = {0x80 | opcode, 0x80 | size};
+    uint8_t frame[CONTROL_BYTES] = {0x80 | opcode, 0x80 | size};
     uint32_t key = random_word();
     memcpy(frame + 2, &key, 4);
     for (size_t i = 0; i < size; i++)
         frame[6 + i] = payload[i] ^ frame[2 + (i & 3)];
-    send(fd, frame, 6 + size, MSG_NOSIGNAL);        /* a full socket loses a pong: the server has unread data of ours */
+    if (!publisher_keeps(number, frame, 6 + size))
+        send(connections[number].fd, frame, 6 + size, MSG_NOSIGNAL);
 }
 
 bool is_stalled(int number)
@@ -151,7 +152,7 @@ static void say_goodbye(void)
     static const uint8_t normal[2] = {1000 >> 8, 1000 & 255};
     for (int i = 0; i < options.subscribers + options.publishers; i++)
         if (connections[i].state == OPEN)
-            send_control(connections[i].fd, 8, normal, sizeof normal);
+            send_control(i, 8, normal, sizeof normal);
 }
 
 static void set_option(int flag, const char *value)

@@ -24,6 +24,7 @@ enum {
     STAMPED_SIZE = 20,              /* ... and from this one on the time */
     READ_BYTES = 256 << 10,         /* per recv: stays in the second level cache */
     HELD_BYTES = 144,               /* more than a head with the start of its payload, or a whole control frame */
+    CONTROL_BYTES = 6 + 125,        /* the longest control frame of a client */
     LATENCY_BUCKETS = 59 * 64,      /* a nanosecond value to 1/64: 64 buckets for each place of its leading bit */
 };
 
@@ -61,6 +62,8 @@ struct publisher {
     size_t begin, end;
     uint64_t made;
     bool blocked;                   /* waits for EPOLLOUT */
+    size_t control_size;            /* a control frame that waits for the end of what is half sent */
+    uint8_t control[CONTROL_BYTES];
 };
 
 struct totals {
@@ -88,7 +91,7 @@ uint32_t random_word(void);
 void die(const char *what) __attribute__((noreturn));
 bool is_stalled(int number);
 void drop(int number);                      /* closes a connection, and counts it as departed if it was to stay */
-void send_control(int fd, uint8_t opcode, const uint8_t *payload, size_t size);
+void send_control(int number, uint8_t opcode, const uint8_t *payload, size_t size);
 
 /* load_connect.c */
 void connect_all(void);                     /* returns when all are open; exits when one is refused */
@@ -97,6 +100,7 @@ void connect_all(void);                     /* returns when all are open; exits 
 void publishers_begin(void);
 int64_t publishers_turn(uint64_t now);      /* sends; returns how many ns the loop may wait; -1: for an event */
 void publisher_writable(int number);
+bool publisher_keeps(int number, const uint8_t *control, size_t size);     /* false: it may be sent at once */
 
 /* load_subscribe.c */
 void subscribers_begin(void);

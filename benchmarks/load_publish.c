@@ -19,7 +19,9 @@ static size_t buffer_bytes;
 
 void publishers_begin(void)
 {
-    buffer_bytes = options.size + LONGEST_HEAD > BUFFER_BYTES ? options.size + LONGEST_HEAD : BUFFER_BYTES;
+    buffer_bytes = CONTROL_BYTES + LONGEST_HEAD + options.size;
+    if (buffer_bytes < BUFFER_BYTES)
+        buffer_bytes = BUFFER_BYTES;
     publishers = calloc(options.publishers, sizeof *publishers);
     payload = malloc(options.size + 1);
     if (!publishers || !payload)
@@ -74,7 +76,10 @@ static void mask(uint8_t *out, uint32_t key)
 
 static void make_frames(int id, struct publisher *p, uint64_t now)
 {
-    p->begin = p->end = 0;
+    p->begin = 0;
+    p->end = p->control_size;
+    memcpy(p->frames, p->control, p->control_size);
+    p->control_size = 0;
     while (p->made < options.messages && p->end + LONGEST_HEAD + options.size <= buffer_bytes) {
         uint64_t time = options.rate > 0 ? due_ns(id, p) : now;
         if (time > now)
@@ -127,6 +132,17 @@ int64_t publishers_turn(uint64_t now)
             wait_ns = wait;
     }
     return wait_ns;
+}
+
+/* RFC 6455 5.5.3: of several pings only the last one needs an answer. */
+bool publisher_keeps(int number, const uint8_t *control, size_t size)
+{
+    struct publisher *p = number < options.subscribers ? NULL : &publishers[number - options.subscribers];
+    if (!p || p->begin == p->end)
+        return false;
+    memcpy(p->control, control, size);
+    p->control_size = size;
+    return true;
 }
 
 void publisher_writable(int number)

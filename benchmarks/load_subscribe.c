@@ -124,12 +124,12 @@ static void end_of_frame(struct subscriber *s)
 static void take_control(int number, uint8_t opcode, const uint8_t *payload, size_t size)
 {
     if (opcode == PING)
-        send_control(connections[number].fd, PONG, payload, size);
+        send_control(number, PONG, payload, size);
     if (opcode != CLOSE)
         return;
     if (!subscriber_has_all(number))
         totals.close_code = size < 2 ? 1005 : payload[0] << 8 | payload[1];
-    send_control(connections[number].fd, CLOSE, payload, size < 2 ? 0 : 2);
+    send_control(number, CLOSE, payload, size < 2 ? 0 : 2);
     drop(number);
 }
 

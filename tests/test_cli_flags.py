@@ -40,7 +40,9 @@ def test_origins_may_be_given_several_times() -> None:
     assert options_from_flags({"allow_origins": ("null", "https://a.example")}).allow_origins == ("null", "https://a.example")
 
 
-@pytest.mark.parametrize(("name", "value"), [("ping_interval", "soon"), ("ping_interval", "0"), ("max_lag_bytes", "64XB")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("ping_interval", "soon"), ("ping_interval", "0"), ("max_lag_bytes", "64XB")]
+)
 def test_an_error_names_the_flag_and_not_the_field(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')}"):
         options_from_flags({name: value})

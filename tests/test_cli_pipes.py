@@ -97,15 +97,15 @@ async def test_output_goes_to_files_whole(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == data
 
 
-async def test_output_goes_to_terminals() -> None:
+async def test_output_goes_to_a_terminal_that_takes_little_at_a_time() -> None:
     terminal, screen = pty.openpty()
     tty.setraw(screen)
     try:
-        output = Output(screen)
-        data = b"x" * 100_000
-        output.write(data)
-        assert await read_exactly(terminal, len(data)) == data
-        await output.flush()
+        with Output(screen) as output:
+            data = b"x" * 100_000
+            output.write(data)
+            assert await read_exactly(terminal, len(data)) == data
+            await output.flush()
     finally:
         os.close(screen)
         os.close(terminal)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import pubsub
+from pubsub.server import serve
 from tests.support.functional import LENGTH, PREFIX, Ledger, Mismatch, Plan, carry_out, load_payloads
 from tests.support.processes import running_server
 
@@ -16,7 +16,7 @@ async def test_five_publishers_and_five_subscribers_lose_and_reorder_nothing() -
 
 
 async def test_the_same_holds_for_a_server_in_this_process() -> None:
-    server = await pubsub.serve("127.0.0.1", 0)
+    server = await serve("127.0.0.1", 0)
     try:
         await carry_out(Plan(2, 3, load_payloads()[:20]), f"{server.url}/functional")
     finally:

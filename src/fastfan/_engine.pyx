@@ -20,7 +20,7 @@ from fastfan._cursor cimport (
     CAUSE_STALLED, CAUSE_TOO_FAR_BEHIND, ROLE_PUBLISHER, ROLE_SUBSCRIBER, Sink, cursor_join,
 )
 from fastfan._log cimport exchange_full, load_acquire, mutex_lock, mutex_unlock, store_release
-from fastfan._loop cimport loop_abort_all, loop_turn
+from fastfan._loop cimport loop_shut, loop_turn
 from fastfan._mailbox cimport (
     COMMAND_ABORT, COMMAND_BEAT, COMMAND_CLOSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, COMMAND_WANT_ROOM,
     EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, EVENT_ROOM, THEN_AWAIT, THEN_DISCARD, Command, CommandKind, Event,
@@ -230,6 +230,6 @@ cdef class Engine(Core):
             raise MisuseError("turn() is running in another thread; stop it before close()")
         self.closed = True
         with nogil:
-            loop_abort_all(&self.loop)
+            loop_shut(&self.loop)
         store_release(&self.turning, 0)
         self.kept.clear()

@@ -53,4 +53,4 @@ cdef int loop_init(Loop *loop, Pool *pool, uint64_t write_timeout_ns, uint64_t c
                    int notsent_bytes, uint64_t seed) noexcept nogil
 cdef void loop_clear(Loop *loop) noexcept nogil
 cdef void loop_turn(Loop *loop, uint64_t budget_ns) noexcept nogil
-cdef void loop_abort_all(Loop *loop) noexcept nogil
+cdef void loop_shut(Loop *loop) noexcept nogil

@@ -20,7 +20,8 @@ from fastfan._fanout cimport fanout_slice
 from fastfan._limits cimport limits_apply, limits_note_lag, limits_review_all
 from fastfan._log cimport load_acquire
 from fastfan._mailbox cimport (
-    Command, inbox_awake, inbox_clear, inbox_init, inbox_sleep, inbox_take, outbox_clear, outbox_init, poller_event,
+    Command, inbox_awake, inbox_clear, inbox_init, inbox_shut, inbox_sleep, inbox_take,
+    outbox_clear, outbox_init, outbox_shut, poller_event,
 )
 from fastfan._orders cimport orders_execute, orders_refuse
 from fastfan._table cimport table_at, table_clear, table_find, table_init
@@ -71,15 +72,17 @@ cdef int loop_init(Loop *loop, Pool *pool, uint64_t write_timeout_ns, uint64_t c
 
 
 cdef void loop_clear(Loop *loop) noexcept nogil:
-    """After loop_abort_all(): gives back what is left."""
+    """Gives back the memory."""
+    if loop.inbox.waker != NULL:
+        loop_shut(loop)
     inbox_clear(&loop.inbox)
     outbox_clear(&loop.outbox)
     table_clear(&loop.table)
-    poller_close(&loop.poll)
     free(loop.buffer)
 
 
-cdef void loop_abort_all(Loop *loop) noexcept nogil:
+cdef void loop_shut(Loop *loop) noexcept nogil:
+    """Resets every connection and closes the loop's own descriptors. Nothing turns it afterwards."""
     cdef uint32_t slot
     cdef Sink *sink
     cdef Command *command = NULL
@@ -97,6 +100,9 @@ cdef void loop_abort_all(Loop *loop) noexcept nogil:
         elif sink.state != FREE and sink.state != GONE:
             connection_end(loop, sink, CAUSE_ABORTED, True)
     connections_bury(loop)
+    inbox_shut(&loop.inbox)
+    outbox_shut(&loop.outbox)
+    poller_close(&loop.poll)
 
 
 # --- the turn -------------------------------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ cdef struct Outbox:
     int fd                      # readable while there are events
 
 cdef void inbox_init(Inbox *inbox, poller *waker) noexcept nogil
+cdef void inbox_shut(Inbox *inbox) noexcept nogil
 cdef void inbox_clear(Inbox *inbox) noexcept nogil
 cdef bint inbox_post(Inbox *inbox, Command *command) noexcept nogil
 cdef Command *command_new(CommandKind kind, uint64_t token, const uint8_t *data, uint32_t data_bytes,
@@ -78,6 +79,7 @@ cdef void inbox_awake(Inbox *inbox) noexcept nogil
 cdef bint inbox_sleep(Inbox *inbox) noexcept nogil
 
 cdef int outbox_init(Outbox *outbox) noexcept nogil
+cdef void outbox_shut(Outbox *outbox) noexcept nogil
 cdef void outbox_clear(Outbox *outbox) noexcept nogil
 cdef bint outbox_put(Outbox *outbox, EventKind kind, uint64_t token, int detail, int extra,
                      const uint8_t *data, uint32_t data_bytes) noexcept nogil

@@ -61,8 +61,8 @@ cdef bint inbox_post(Inbox *inbox, Command *command) noexcept nogil:
     else:
         inbox.commands_last.next = command
     inbox.commands_last = command
-    mutex_unlock(&inbox.lock)
     wake(inbox)
+    mutex_unlock(&inbox.lock)
     return True
 
 
@@ -77,13 +77,21 @@ cdef void inbox_mark_dirty(Inbox *inbox, TopicState *topic) noexcept nogil:
     else:
         inbox.dirty_last.dirty_next = topic
     inbox.dirty_last = topic
-    mutex_unlock(&inbox.lock)
     wake(inbox)
+    mutex_unlock(&inbox.lock)
 
 
 cdef inline void wake(Inbox *inbox) noexcept nogil:
-    if exchange_full(&inbox.asleep, 0):
+    # Under the lock, so that inbox_shut() cannot close the descriptor in between.
+    if exchange_full(&inbox.asleep, 0) and inbox.waker != NULL:
         poller_wake(inbox.waker)
+
+
+cdef void inbox_shut(Inbox *inbox) noexcept nogil:
+    """Nobody is woken from now on: the waker may be closed."""
+    mutex_lock(&inbox.lock)
+    inbox.waker = NULL
+    mutex_unlock(&inbox.lock)
 
 
 cdef void inbox_take(Inbox *inbox, Command **commands, TopicState **dirty, TopicState **dirty_last) noexcept nogil:
@@ -118,15 +126,21 @@ cdef int outbox_init(Outbox *outbox) noexcept nogil:
     return outbox.fd
 
 
+cdef void outbox_shut(Outbox *outbox) noexcept nogil:
+    """Closes the descriptor; events can still be taken."""
+    mutex_lock(&outbox.lock)
+    if outbox.fd >= 0:
+        notifier_close(outbox.fd)
+        outbox.fd = -1
+    mutex_unlock(&outbox.lock)
+
+
 cdef void outbox_clear(Outbox *outbox) noexcept nogil:
     cdef Event *event
     while outbox.events != NULL:
         event = outbox.events
         outbox.events = event.next
         free(event)
-    if outbox.fd >= 0:
-        notifier_close(outbox.fd)
-        outbox.fd = -1
     mutex_destroy(&outbox.lock)
 
 
@@ -134,7 +148,6 @@ cdef bint outbox_put(Outbox *outbox, EventKind kind, uint64_t token, int detail,
                      const uint8_t *data, uint32_t data_bytes) noexcept nogil:
     """Queues an event with a copy of the bytes; False: no memory."""
     cdef Event *event = <Event *>malloc(sizeof(Event) + data_bytes)
-    cdef bint signal
     if event == NULL:
         return False
     event.next = NULL
@@ -147,11 +160,10 @@ cdef bint outbox_put(Outbox *outbox, EventKind kind, uint64_t token, int detail,
     else:
         outbox.events_last.next = event
     outbox.events_last = event
-    signal = not outbox.signaled
-    outbox.signaled = True
-    mutex_unlock(&outbox.lock)
-    if signal:
+    if not outbox.signaled and outbox.fd >= 0:
+        outbox.signaled = True
         notifier_signal(outbox.fd)
+    mutex_unlock(&outbox.lock)
     return True
 
 
@@ -170,7 +182,7 @@ cdef Event *outbox_take(Outbox *outbox, uint32_t limit) noexcept nogil:
         last.next = NULL
     else:
         first = NULL
-    if outbox.events == NULL and outbox.signaled:
+    if outbox.events == NULL and outbox.signaled and outbox.fd >= 0:
         notifier_clear(outbox.fd)
         outbox.signaled = False
     mutex_unlock(&outbox.lock)

@@ -67,7 +67,7 @@ cdef class Topic:
         return offset
 
     def publish_many(self, messages, *, bint strict=True):
-        cdef list items = [item if isinstance(item, (bytes, str)) else bytes(item) for item in messages]
+        cdef list items = [to_item(item) for item in messages]
         cdef size_t count = len(items)
         cdef size_t index
         cdef Piece *pieces
@@ -165,7 +165,8 @@ cdef class Partial:
         cdef Piece piece
         cdef bint room
         self.topic.core.check_open()
-        to_piece(data if isinstance(data, (bytes, str)) else bytes(data), &piece)
+        item = to_item(data)
+        to_piece(item, &piece)
         with nogil:
             room = partial_extend(&self.topic.core.pool, &self.state, piece.data, piece.data_bytes)
         if not room:
@@ -191,6 +192,11 @@ cdef class Partial:
         if not stored:
             raise overloaded(self.topic.core, self.state.payload_bytes)
         return offset
+
+
+cdef object to_item(object data):
+    # Through a memoryview, because bytes(5) is five zeros.
+    return data if isinstance(data, (bytes, str)) else bytes(memoryview(data))
 
 
 cdef int to_piece(object item, Piece *piece) except -1:

@@ -40,6 +40,7 @@ _ACCEPTS_AT_ONCE = 64
 _RECEIVE_BYTES = 65536
 # Out of descriptors or memory, accepting pauses so long; the clients wait in the backlog.
 _PAUSE = 0.2
+_RETRY = ((b"Retry-After", b"1"),)
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -149,6 +150,8 @@ class Door:
 
     def _judge(self, arrival: _Arrival, upgrade: ServerUpgrade, request: Request) -> bool:
         outcome = admit(request, self._options)
+        if isinstance(outcome, Admission) and not self._listeners:
+            outcome = Refusal(503, "the server is closing; connect again in a while", _RETRY)
         if isinstance(outcome, Refusal):
             return self._refuse(arrival, outcome)
         if not outcome.role:
@@ -158,7 +161,7 @@ class Door:
         try:
             self._hand_over(arrival, upgrade, outcome)
         except Overloaded as error:
-            return self._refuse(arrival, Refusal(503, str(error), ((b"Retry-After", b"1"),)))
+            return self._refuse(arrival, Refusal(503, str(error), _RETRY))
         return False
 
     def _hand_over(self, arrival: _Arrival, upgrade: ServerUpgrade, admission: Admission) -> None:
@@ -210,7 +213,7 @@ class Door:
                 self._end(arrival)
 
     def stop_listening(self) -> None:
-        """No new connections; those in the middle of their request go on."""
+        """No new connections; who is in the middle of a request is refused when it is complete."""
         if self._resume is not None:
             self._resume.cancel()
         for listener in self._listeners:

@@ -56,9 +56,12 @@ class EventStreams:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._streams: WeakSet[EventStream] = WeakSet()
+        self._closed = False
 
     def open(self) -> EventStream:
         stream = EventStream(self._limit)
+        if self._closed:
+            stream.close()
         self._streams.add(stream)
         return stream
 
@@ -76,5 +79,6 @@ class EventStreams:
         return sum(stream.dropped for stream in self._streams)
 
     def close(self) -> None:
+        self._closed = True
         for stream in list(self._streams):
             stream.close()

@@ -190,7 +190,7 @@ class Sessions:
         # Not strict: the bytes are in memory already, charged as lent; publishers are held back long before the limit.
         session.topic.publish_many(messages, strict=False)
         self.tally.messages += len(messages)
-        self.tally.message_bytes += sum(map(len, messages))
+        self.tally.message_bytes += sum(map(_size, messages))
 
     def _ignore(self, session: Session, piece: Piece) -> Closed | None:
         """What a subscriber sends is counted, limited, and thrown away."""

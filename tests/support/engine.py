@@ -15,13 +15,26 @@ from typing import NamedTuple
 from fastfan import SUBSCRIBER, Engine, EventKind, Topic
 
 __all__ = [
-    "BINARY", "CLOSE", "EVENT", "PING", "PONG", "TEXT", "Happening", "Peer", "Rig", "frame", "frame_bytes", "parse",
-    "readable", "tcp_pair", "unix_pair",
-]  # fmt: skip
+    "BINARY",
+    "CLOSE",
+    "PING",
+    "PONG",
+    "TEXT",
+    "Happening",
+    "Pair",
+    "Peer",
+    "Rig",
+    "descriptors_unchanged",
+    "frame",
+    "frame_bytes",
+    "parse",
+    "readable",
+    "tcp_pair",
+    "unix_pair",
+]
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 PATIENCE = 20.0  # seconds until a wait is a failure; sanitizers and a busy machine are slow
-EVENT = EventKind
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -216,6 +229,7 @@ class Rig:
         self.engine.close()
         for peer in self.peers:
             peer.close()
+            del peer.rig  # no cycle, so that the engine goes with the last reference
 
     # --- connections ---
 

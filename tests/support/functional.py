@@ -2,8 +2,8 @@
 
     python -m tests.support.functional --publishers 20 --subscribers 50 --messages 500
 
-Each message is prefixed with its publisher's number and its own, so that a subscriber can check the order; each publisher's
-last message is the hash of all it sent, so that a subscriber can check that nothing is missing or changed.
+Each message is prefixed with its publisher's number and its own, so that a subscriber can check the order; each
+publisher's last message is the hash of all it sent, so that a subscriber can check that nothing is missing or changed.
 """
 
 import argparse
@@ -133,7 +133,7 @@ async def _check(subscriber: Subscriber, plan: Plan) -> None:
 
 
 def load_payloads(file: Path | None = None, *, messages: int | None = None) -> list[bytes]:
-    """The payloads of `file`, or of test.dat; without it, or for another number of `messages`, of a new temporary one."""
+    """The payloads of `file`, or of test.dat; without it, or for a number of `messages`, of a new temporary file."""
     if file is None and messages is None and DATA_FILE.exists():
         file = DATA_FILE
     if file is not None:

@@ -45,7 +45,7 @@ async def _check(url: str | None, timeout: float) -> int:
         async with asyncio.timeout(timeout):
             await checker.wait_closed()
     except TimeoutError:
-        raise ConnectFailed(f"{checker.url} upgraded, but did not close within {timeout:g} s; is it a fastfan?") from None
+        raise ConnectFailed(f"{checker.url} upgraded, but did not close in {timeout:g} s; is it a fastfan?") from None
     finally:
         await checker.close()
     if not (isinstance(checker.error, ConnectionClosed) and checker.error.code == NORMAL):

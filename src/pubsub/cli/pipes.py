@@ -1,8 +1,9 @@
 """Standard input and output on the event loop.
 
-Other processes share both descriptors (a terminal's is the shell's as well), so they must stay blocking: that flag is the
-open file's, not ours. Hence the rule here: a descriptor is read or written only after poll(2) or the loop said it is
-ready, and then once, with no more than cannot block. Regular files are always ready; epoll refuses them.
+Other processes share both descriptors (a terminal's is the shell's as well), so they must stay blocking: that flag is
+the open file's, not ours. Hence the rule here: a descriptor is read or written only after poll(2) or the loop said it
+is ready, and then once, with no more than cannot block. Regular files are always ready; epoll refuses them. Of a
+terminal poll(2) promises room for one byte only, so it is opened again, as an open file of our own.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import stat
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from fcntl import F_GETFL, fcntl
+from typing import Self
 
 __all__ = ["STDIN", "STDOUT", "Output", "fill_standard_descriptors", "read_chunks", "read_lines"]
 
@@ -29,23 +31,37 @@ class Output:
 
     What is written in one turn of the loop goes out together, right after it. A caller that can write without end
     awaits `drain()`, which waits while more than `limit` bytes are pending. Errors of the descriptor (BrokenPipeError
-    when nobody reads any more) are raised by `drain()` and `flush()`; bytes written after one are dropped. The
-    descriptor is never closed.
+    when nobody reads any more) are raised by `drain()` and `flush()`; bytes written after one are dropped. `fd` itself
+    stays open; `close()` gives back the rest.
     """
 
     def __init__(self, fd: int, *, limit: int = 1 << 18) -> None:
-        self._fd = fd
+        self._reopened = _reopen_terminal(fd)
+        self._fd = fd if self._reopened is None else self._reopened
         self._limit = limit
         self._pending = bytearray()
         self._loop = asyncio.get_running_loop()
         self._poll = select.poll()
-        self._poll.register(fd, select.POLLOUT)
+        self._poll.register(self._fd, select.POLLOUT)
         # poll(2) promises room for PIPE_BUF bytes and no more.
         self._write_bytes = _FILE_WRITE_BYTES if stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
         self._error: OSError | None = None
         self._scheduled = False
         self._progress = asyncio.Event()
         self._broken = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """What is pending is dropped."""
+        self._pending.clear()
+        self._loop.remove_writer(self._fd)
+        if self._reopened is not None:
+            os.close(self._reopened)
 
     def write(self, data: bytes) -> None:
         if self._error is None:
@@ -98,18 +114,34 @@ class Output:
         for _ in range(_WRITES_A_TURN):
             if not self._pending:
                 return
-            if not self._poll.poll(0):
+            written = self._write_once()
+            if not written:
                 self._scheduled = True
                 self._loop.add_writer(self._fd, self._on_room)
                 return
-            written = os.write(self._fd, self._pending[: self._write_bytes])
             del self._pending[:written]
         if self._pending:
             self._schedule()
 
+    def _write_once(self) -> int:
+        if not self._poll.poll(0):
+            return 0
+        try:
+            return os.write(self._fd, self._pending[: self._write_bytes])
+        except BlockingIOError:
+            return 0
+
     def _on_room(self) -> None:
         self._loop.remove_writer(self._fd)
         self._on_turn()
+
+
+def _reopen_terminal(fd: int) -> int | None:
+    """An open file of our own for the terminal; None when it is none, or another user's (after `su`)."""
+    try:
+        return os.open(os.ttyname(fd), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return None
 
 
 def fill_standard_descriptors() -> None:

@@ -36,17 +36,17 @@ _LAST_EVENTS_SECONDS: Final = 0.5
 async def serve_until_signal(place: ListenAddress, options: Options, *, events_name: str, drain_seconds: float) -> int:
     """Serve until the first signal; the exit code."""
     _raise_descriptor_limit()
-    output = Output(STDOUT)
-    with _first_signal() as stopped:
+    with Output(STDOUT) as output, _first_signal() as stopped:
         server = await serve(place.host, place.port, options=options)
+        output.write(_first_line(place._replace(port=server.port), as_json=events_name == "json"))
+        printing = asyncio.create_task(_print_events(server, output, events_name))
         try:
-            output.write(_first_line(place._replace(port=server.port), as_json=events_name == "json"))
-            printing = asyncio.create_task(_print_events(server, output, events_name))
             await stopped.wait()
             print(f"fastpubsub: ending within {drain_seconds:g} s; another signal ends it at once", file=sys.stderr)
         finally:
             await server.close(drain=drain_seconds)
-        await asyncio.wait([printing], timeout=_LAST_EVENTS_SECONDS)
+            await asyncio.wait([printing], timeout=_LAST_EVENTS_SECONDS)
+            printing.cancel()
     return Exit.FINE
 
 

@@ -57,15 +57,16 @@ def sub(
 async def _subscribe(
     url: str | None, count: int | None, show: Show, *, name: str, headers: Sequence[tuple[str, str]], verbose: bool
 ) -> int:
-    output = Output(STDOUT)
-    async with Subscriber(url, text=True, name=name, headers=headers) as subscriber:
-        note(f"subscribed to {subscriber.url}", verbose=verbose)
-        try:
-            enough = await until_first(_print(subscriber, output, count, show), output.wait_broken())
-        except PubSubError:
-            await output.flush()  # what came before the end is printed before the error
-            raise
-        await output.flush()
+    subscriber = Subscriber(url, text=True, name=name, headers=headers)
+    with Output(STDOUT) as output:
+        async with subscriber:
+            note(f"subscribed to {subscriber.url}", verbose=verbose)
+            try:
+                enough = await until_first(_print(subscriber, output, count, show), output.wait_broken())
+            except PubSubError:
+                await output.flush()  # what came before the end is printed before the error
+                raise
+            await output.flush()
     if not enough:
         raise lost(subscriber.error)
     return Exit.FINE
