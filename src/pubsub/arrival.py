@@ -40,8 +40,9 @@ _ACCEPTS_AT_ONCE = 64
 _RECEIVE_BYTES = 65536
 # Out of descriptors or memory, accepting pauses so long; the clients wait in the backlog.
 _PAUSE = 0.2
-_RETRY = ((b"Retry-After", b"1"),)
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# Seconds: what a 503 tells the client to wait.
+_RETRY = ((b"Retry-After", b"1"),)
 
 
 class _Arrival:

@@ -29,6 +29,9 @@ __all__ = ["serve_until_signal"]
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
+# Pending for a slow reader of the events before they are held back, and then dropped, in --event-buffer.
+_EVENT_BYTES: Final = 1 << 14
+
 # The events are written while the server drains; this is only for those of the closing itself.
 _LAST_EVENTS_SECONDS: Final = 0.5
 
@@ -36,7 +39,7 @@ _LAST_EVENTS_SECONDS: Final = 0.5
 async def serve_until_signal(place: ListenAddress, options: Options, *, events_name: str, drain_seconds: float) -> int:
     """Serve until the first signal; the exit code."""
     _raise_descriptor_limit()
-    with Output(STDOUT) as output, _first_signal() as stopped:
+    with Output(STDOUT, limit=_EVENT_BYTES) as output, _first_signal() as stopped:
         server = await serve(place.host, place.port, options=options)
         output.write(_first_line(place._replace(port=server.port), as_json=events_name == "json"))
         printing = asyncio.create_task(_print_events(server, output, events_name))
