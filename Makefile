@@ -53,17 +53,18 @@ cover: $(DEVELOP) ## coverage of both packages, Cython lines too; under 90 % fai
 	@coverage combine --quiet
 	@cd build/cover/site && coverage report --rcfile=$(CURDIR)/setup.cfg --data-file=$(CURDIR)/.coverage
 
-# Leaks are not looked for: CPython itself keeps memory to the end. ASAN_OPTIONS=detect_leaks=1 turns it on.
+# --capture=sys: a report goes past pytest, whose capture it would otherwise die with. Leaks are not looked for, because
+# CPython keeps memory to its end; ASAN_OPTIONS=detect_leaks=1 turns that on.
 asan: $(DEVELOP) ## the tests on an engine built with ASan and UBSan
 	@$(BUILD) asan-$(TAG) build/asan/site -DFASTFAN_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug
 	@PYTHONPATH=$(CURDIR)/build/asan/site PYTHONMALLOC=malloc \
 	    ASAN_OPTIONS=$${ASAN_OPTIONS:-detect_leaks=0} UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	    $(BIN)/python -m pytest -p no:cacheprovider -m "not packaging and not browser" \
+	    $(BIN)/python -m pytest -p no:cacheprovider --capture=sys -m "not packaging and not browser" \
 	        --ignore=tests/test_stubs.py --ignore=tests/test_layering.py $(ARGS) $(ASAN_TESTS)
 
-bench: $(DEVELOP) engine ## the benchmarks
-	@python -m benchmarks $(ARGS)
+bench: $(DEVELOP) engine ## a benchmark: make bench ARGS="flood"; without ARGS, which there are
+	@python -m benchmarks $(or $(ARGS),--help)
 
 test-data: $(MADE) ## write test.dat for the functional test: make test-data ARGS="--messages 500 --seed 1"
 	@python tools/make_test_data.py $(ARGS)

@@ -62,7 +62,7 @@ def subjects_from(names: Sequence[str] | None, *, events: str) -> list[Subject]:
             command=(sys.executable, "-m", "pubsub", "serve", "127.0.0.1:{port}", "--events", events),
         ),
     }
-    subjects = []
+    subjects: list[Subject] = []
     for text in names or ["bare_log", "fastpubsub"]:
         name, equals, command = text.partition("=")
         if not equals and name not in known:

@@ -63,7 +63,7 @@ class Server:
             sessions=self._sessions,
             streams=self._streams,
         )
-        self._beat_interval = max(0.01, min(1.0, options.ping_interval / 8, options.pong_deadline / 8))
+        self._beat_interval = _beat_interval(options)
         self._timer = self._loop.call_later(self._beat_interval, self._beat)
 
     @property
@@ -154,10 +154,18 @@ class Server:
         if not events:
             return
         for event in events:
-            self._sessions.handle(*event)
+            self._handle(event)
         # What was published and answered goes out now, not after another round of the loop.
         self._engine.turn()
         self._changed.set()
+
+    def _handle(self, event: tuple[int, int, int, int, bytes]) -> None:
+        try:
+            self._sessions.handle(*event)
+        except Exception as error:
+            # A fault of ours costs the connection it showed up on, and nobody else's events.
+            self._loop.call_exception_handler({"message": "fastfan: an event could not be handled", "exception": error})
+            self._engine.abort(event[1])
 
     def _beat(self) -> None:
         step = self._beat_interval
@@ -215,6 +223,18 @@ class Server:
                     await self._changed.wait()
         except TimeoutError:
             return
+
+
+def _beat_interval(options: Options) -> float:
+    # Every deadline is kept to an eighth of itself, and a second at most.
+    deadlines = (
+        options.ping_interval,
+        options.pong_deadline,
+        options.close_deadline,
+        options.handshake_deadline,
+        options.message_timeout,
+    )
+    return max(0.01, min(1.0, *(deadline / 8 for deadline in deadlines)))
 
 
 class _Serving:

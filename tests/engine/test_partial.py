@@ -29,16 +29,16 @@ def test_pieces_become_one_frame_copied_when_small_and_linked_when_large(rig: Ri
     assert rig.memory_bytes == 0
 
 
-@pytest.mark.parametrize("size", range(260_930, 260_990))
-def test_the_edge_between_copied_and_linked_loses_no_byte(rig: Rig, topic: Topic, size: int) -> None:
+def test_the_edge_between_copied_and_linked_loses_no_byte(rig: Rig, topic: Topic) -> None:
     peer = rig.connect(topic)
-    payload = random.Random(size).randbytes(size)
-    partial = topic.partial()
-    partial.extend(payload)
-    topic.publish(b"before")
-    partial.publish()
-    topic.publish(b"after")
-    peer.expect(frame(b"before"), frame(payload), frame(b"after"))
+    noise = random.Random(1).randbytes(261_000)
+    for size in range(260_930, 260_990):
+        partial = topic.partial()
+        partial.extend(noise[:size])
+        topic.publish(b"before")
+        partial.publish()
+        topic.publish(b"after")
+        peer.expect(frame(b"before"), frame(noise[:size]), frame(b"after"))
 
 
 @pytest.mark.parametrize("edge", [65536, 131072, 262144, 1 << 20])

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
-PATIENCE = 20.0  # seconds until a wait is a failure; sanitizers and a busy machine are slow
+PATIENCE = 10.0  # seconds until a wait is a failure; sanitizers and a busy machine are slow
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -136,6 +136,7 @@ class Peer:
         self.got = bytearray()
         self.ended = False  # the end of the stream was read
         self.reset = False  # ... and it was no orderly one
+        self.taken = 0  # bytes its kernel had taken when it was made to be in mid-frame
 
     def drain(self, most: int = 1 << 30) -> int:
         """Reads what is there, at most that many bytes; how many."""
@@ -253,6 +254,15 @@ class Rig:
     def connect_slow(self, topic: Topic, role: int = SUBSCRIBER) -> Peer:
         """One whose socket holds as little as the kernel allows."""
         return self.connect(topic, role, unix_pair(send_buffer=0))
+
+    def connect_in_mid_frame(self, topic: Topic, payload: bytes, role: int = SUBSCRIBER) -> Peer:
+        """One whose socket is full in the middle of the frame around `payload`, which is published here."""
+        peer, before = self.connect_slow(topic, role), self.sent_bytes
+        topic.publish(payload)
+        self.settle()
+        peer.taken = self.sent_bytes - before
+        assert 0 < peer.taken < frame_bytes(len(payload)), "payload is too small to fill the socket"
+        return peer
 
     # --- time ---
 

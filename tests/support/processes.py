@@ -3,12 +3,13 @@
 import json
 import os
 import select
+import selectors
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Self
 
@@ -28,10 +29,10 @@ class Finished:
 
 
 class _Lines:
-    """The lines of a pipe, each within the patience."""
+    """A pipe that is read line by line, each within the patience."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
-        self._fd = pipe.fileno()
+        self.pipe = pipe
         self._buffer = b""
 
     def next(self) -> bytes:
@@ -50,28 +51,37 @@ class _Lines:
 
     def _read(self, deadline: float) -> bytes:
         readable = select.poll()
-        readable.register(self._fd, select.POLLIN)
+        readable.register(self.pipe, select.POLLIN)
         if not readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise AssertionError(f"no line within {PATIENCE_SECONDS:g} s; so far: {self._buffer!r}")
-        return os.read(self._fd, 1 << 16)
+        return os.read(self.pipe.fileno(), 1 << 16)
 
 
 class Program:
-    """A Python program in a process of its own, ended at the latest with its `with` block."""
+    """A Python program in a process of its own, ended at the latest with its `with` block.
 
-    def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    Its standard output is `stdout` where that is given, a descriptor of the caller's, else a pipe read here.
+    """
+
+    def __init__(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, stdout: int = subprocess.PIPE
+    ) -> None:
         inherited = {name: value for name, value in os.environ.items() if name != "PUBSUB_ADDR"}
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             bufsize=0,
             env=inherited | dict(environment or {}),
         )
-        assert self._process.stdin and self._process.stdout and self._process.stderr
-        self.stdin, self._stdout, self._stderr = self._process.stdin, self._process.stdout, self._process.stderr
-        self._lines = {"stdout": _Lines(self._stdout), "stderr": _Lines(self._stderr)}
+        assert self._process.stdin
+        self.stdin = self._process.stdin
+        self._lines = {
+            name: _Lines(pipe)
+            for name, pipe in (("stdout", self._process.stdout), ("stderr", self._process.stderr))
+            if pipe is not None
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -80,8 +90,9 @@ class Program:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-        for pipe in (self.stdin, self._stdout, self._stderr):
-            pipe.close()
+        self.stdin.close()
+        for lines in self._lines.values():
+            lines.pipe.close()
 
     @property
     def pid(self) -> int:
@@ -102,21 +113,51 @@ class Program:
 
     def close_stdout(self) -> None:
         """Stop reading what it prints, as `| head` does."""
-        self._stdout.close()
+        self._lines.pop("stdout").pipe.close()
 
     def finish(self, input: bytes = b"") -> Finished:
         """Give it the last of its input, wait for its end, and collect what it said."""
-        if self._stdout.closed:
-            self.stdin.close()
-            code = self._process.wait(PATIENCE_SECONDS)
-            return Finished(code, b"", self._rest("stderr") + self._stderr.read().decode())
-        stdout, stderr = self._process.communicate(input, PATIENCE_SECONDS)
-        return Finished(
-            self._process.returncode, self._lines["stdout"].take_rest() + stdout, self._rest("stderr") + stderr.decode()
-        )
+        # The flag is of our end of the pipe; the program's end is another open file.
+        os.set_blocking(self.stdin.fileno(), False)
+        return self._collect(input)
 
-    def _rest(self, stream: str) -> str:
-        return self._lines[stream].take_rest().decode()
+    def finish_with_open_input(self) -> Finished:
+        """The same, while its input stays open: something else must end it."""
+        return self._collect(None)
+
+    def _collect(self, input: bytes | None) -> Finished:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        said = {"stdout": b"", "stderr": b""} | {name: lines.take_rest() for name, lines in self._lines.items()}
+        with selectors.DefaultSelector() as selector:
+            for name, lines in self._lines.items():
+                selector.register(lines.pipe, selectors.EVENT_READ, name)
+            if input is not None:
+                selector.register(self.stdin, selectors.EVENT_WRITE)
+            while selector.get_map():
+                ready = selector.select(max(0.0, deadline - time.monotonic()))
+                if not ready:
+                    raise AssertionError(f"it did not end within {PATIENCE_SECONDS:g} s; it said {said}")
+                for key, _ in ready:
+                    if key.fileobj is self.stdin:
+                        input = self._feed(input or b"")
+                        done = not input
+                    else:
+                        chunk = os.read(key.fd, 1 << 16)
+                        said[key.data] += chunk
+                        done = not chunk
+                    if done:
+                        selector.unregister(key.fileobj)
+            code = self._process.wait(max(0.1, deadline - time.monotonic()))
+        return Finished(code, said["stdout"], said["stderr"].decode())
+
+    def _feed(self, input: bytes) -> bytes:
+        """Write some of it; what is left. Its end closes the pipe."""
+        with suppress(BrokenPipeError):  # it ended without reading all of it
+            input = input[os.write(self.stdin.fileno(), input) :] if input else b""
+            if input:
+                return input
+        self.stdin.close()
+        return b""
 
 
 @dataclass(frozen=True)

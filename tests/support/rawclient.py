@@ -121,6 +121,7 @@ class RawClient:
         self.sock = sock
         self.response: Response | None = None
         self.buffer = bytearray()
+        self.answers_pings = True
 
     @classmethod
     async def dial(cls, port: int, host: str = "127.0.0.1", *, receive_buffer: int | None = None) -> "RawClient":
@@ -237,10 +238,12 @@ class RawClient:
         return Frame(first & 0xF, self._take(size), bool(first & 0x80))
 
     async def read_frame(self) -> Frame:
-        """The next frame that is no ping; pings are answered on the way."""
-        while (got := await self.read_any_frame()).opcode == PING:
-            await self.send(frame(got.payload, PONG))
-        return got
+        """The next frame that is no ping; pings are answered on the way, unless `answers_pings` is off."""
+        async with asyncio.timeout(PATIENCE):
+            while (got := await self.read_any_frame()).opcode == PING:
+                if self.answers_pings:
+                    await self.send(frame(got.payload, PONG))
+            return got
 
     async def read_message(self) -> bytes | str:
         got = await self.read_frame()

@@ -16,14 +16,20 @@ __all__ = ["print_events"]
 
 async def print_events(events: EventStream, output: Output, *, as_json: bool) -> None:
     """Print events until their server is closed. A slow reader of the output loses events, and is told how many."""
-    dropped = 0
+    told = 0
     async for event in events:
-        if events.dropped > dropped:
-            output.write(_dropped(events.dropped - dropped, as_json=as_json))
-            dropped = events.dropped
+        told = _tell_dropped(events, told, output, as_json=as_json)
         output.write(_line(event, as_json=as_json))
         await output.drain()
+    _tell_dropped(events, told, output, as_json=as_json)
     await output.flush()
+
+
+def _tell_dropped(events: EventStream, told: int, output: Output, *, as_json: bool) -> int:
+    """Write how many were dropped since `told` were; the new count."""
+    if events.dropped > told:
+        output.write(_dropped(events.dropped - told, as_json=as_json))
+    return events.dropped
 
 
 def _line(event: Event, *, as_json: bool) -> bytes:

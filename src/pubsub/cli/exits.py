@@ -40,8 +40,6 @@ def end(command: Callable[[], int | None]) -> int:
         return command() or Exit.FINE
     except (KeyboardInterrupt, click.Abort):
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        return Exit.FINE
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return Exit.USAGE

@@ -91,11 +91,12 @@ def _kind(field: Field[Any]) -> str:
 
 
 def _default_to_text(field: Field[Any], kind: str) -> str:
-    if field.default in (None, ()):
+    default: Any = field.default
+    if default in (None, ()):
         return _UNSET.get(field.name, "off")
     if kind == "DURATION":
-        return f"{field.default:g}s"
-    return _size_to_text(field.default) if kind == "SIZE" else f"{field.default}"
+        return f"{default:g}s"
+    return _size_to_text(default) if kind == "SIZE" else f"{default}"
 
 
 def _size_to_text(size: int) -> str:

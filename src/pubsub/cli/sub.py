@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import click
@@ -58,15 +59,13 @@ async def _subscribe(
     url: str | None, count: int | None, show: Show, *, name: str, headers: Sequence[tuple[str, str]], verbose: bool
 ) -> int:
     subscriber = Subscriber(url, text=True, name=name, headers=headers)
-    with Output(STDOUT) as output:
+    try:
         async with subscriber:
             note(f"subscribed to {subscriber.url}", verbose=verbose)
-            try:
+            with Output(STDOUT) as output:
                 enough = await until_first(_print(subscriber, output, count, show), output.wait_broken())
-            except PubSubError:
-                await output.flush()  # what came before the end is printed before the error
-                raise
-            await output.flush()
+    except BrokenPipeError:  # whoever reads our output has had enough
+        return Exit.FINE
     if not enough:
         raise lost(subscriber.error)
     return Exit.FINE
@@ -75,15 +74,15 @@ async def _subscribe(
 async def _print(subscriber: Subscriber[bytes | str], output: Output, count: int | None, show: Show) -> bool:
     """Print what comes; whether it was `count` messages."""
     left = count
-    # All that is here goes out at once, and nothing waits for more.
-    while messages := await subscriber.take_messages():
-        output.write(b"".join(map(show, messages[:left])))
-        await output.drain()
-        if left is not None:
-            left -= len(messages)
-            if left <= 0:
-                return True
-    return False
+    # What ended the subscription is in its `error`, to be told after everything before it is printed.
+    with suppress(PubSubError):
+        # All that is here goes out at once, and nothing waits for more.
+        while (left is None or left > 0) and (messages := await subscriber.take_messages()):
+            output.write(b"".join(map(show, messages[:left])))
+            await output.drain()
+            left = None if left is None else left - len(messages)
+    await output.flush()
+    return left is not None and left <= 0
 
 
 def _raw(message: bytes | str) -> bytes:
