@@ -2,9 +2,9 @@
 
 What would make it lie: a server that is not the bottleneck (its rate counts only when it was at least 97 % busy for
 at least 3 s; its CPU per delivery always counts); a server that drops (the load checks every number of every
-subscriber, and a run with a loss counts for nothing); a clock that stops when the last byte was sent (it stops when
-it was received). At a high rate a delivery is a few nanoseconds of copying: caches and the kernel's version matter
-more than the program.
+subscriber, and a run with a loss counts for nothing); other work on the server's core ("no CPU": how long it was
+ready to run and could not); a clock that stops when the last byte was sent (it stops when it was received). At a high
+rate a delivery is a few nanoseconds of copying: caches and the kernel's version matter more than the program.
 """
 
 import argparse
@@ -36,6 +36,7 @@ class Flood:
     seconds: float
     deliveries: int
     server_cpu_seconds: float
+    waited: float
     load_busy: float
     rss_kib: int
     p50_us: float
@@ -61,9 +62,9 @@ class Flood:
 def flood(subject: Subject, load_arguments: Sequence[str]) -> Flood:
     with Server(subject) as server, Load(server.port, load_arguments) as load:
         load.report()
-        before = server.cpu_seconds()
+        cpu_before, waited_before = server.cpu_seconds(), server.waited_seconds()
         report = load.report()
-        cpu_seconds = server.cpu_seconds() - before
+        cpu_seconds, waited = server.cpu_seconds() - cpu_before, server.waited_seconds() - waited_before
         memory = server.memory_kib()
     wrong = {key: report[key] for key in ("lost", "duplicated", "reordered", "malformed", "departed") if report[key]}
     if wrong:
@@ -72,6 +73,7 @@ def flood(subject: Subject, load_arguments: Sequence[str]) -> Flood:
         seconds=report["seconds"],
         deliveries=report["deliveries"],
         server_cpu_seconds=cpu_seconds,
+        waited=waited / report["seconds"],
         load_busy=report["load_busy"],
         rss_kib=memory["Rss"],
         p50_us=report["p50_us"],
@@ -107,12 +109,13 @@ def print_runs(runs: dict[str, list[Flood]], *, reference: str, paced: bool) -> 
                 paired_ratio([one.cpu_ns for one in floods], [one.cpu_ns for one in first]),
                 spread([one.seconds for one in floods], ".2f"),
                 spread([100 * one.busy for one in floods]),
+                spread([100 * one.waited for one in floods]),
                 spread([100 * one.load_busy for one in floods]),
                 spread([one.rss_kib / 1024 for one in floods], ".1f"),
             ]
         )
     head = ["server", "counts", "deliveries/s", f"to {reference}", "CPU ns each", f"to {reference}", "seconds"]
-    print_table([*head, "server busy %", "load busy %", "RSS MiB"], rows)
+    print_table([*head, "server busy %", "no CPU %", "load busy %", "RSS MiB"], rows)
     if paced:
         print_table(
             ["latency", "p50 us", "p99 us"],

@@ -157,14 +157,25 @@ class Server:
         # CLOCK_PROCESS_CPUTIME_ID of another process, as clock_getcpuclockid(3) makes it.
         return sum(time.clock_gettime_ns((~pid << 3) | 2) for pid in _family(self.pid)) / 1e9
 
+    def waited_seconds(self) -> float:
+        """How long its threads were ready to run and had no CPU: other work, or threads that share its core."""
+        stats = (
+            path.read_text() for pid in _family(self.pid) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")
+        )
+        return sum(int(stat.split()[1]) for stat in stats) / 1e9
+
     def memory_kib(self) -> dict[str, int]:
-        """``Rss``, ``Pss`` and ``Private`` of the server and its children, in KiB; kernel memory is not in it."""
-        total = {"Rss": 0, "Pss": 0, "Private": 0}
+        """``Rss``, ``Pss`` and ``Own`` of the server and its children, in KiB; kernel memory is not in it.
+
+        Own is anonymous and shared memory: without the pages of files, whose share depends on who else maps them.
+        """
+        total = {"Rss": 0, "Pss": 0, "Own": 0}
         for pid in _family(self.pid):
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
-                key = line.partition(":")[0].partition("_")[0] if "Private" in line else line.partition(":")[0]
-                if key in total and "Hugetlb" not in line:
-                    total[key] += int(line.split()[1])
+                key, _, value = line.partition(":")
+                key = "Own" if key in ("Pss_Anon", "Pss_Shmem") else key
+                if key in total:
+                    total[key] += int(value.split()[0])
         return total
 
 

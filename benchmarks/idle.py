@@ -1,9 +1,10 @@
 """How much user-space memory does an idle subscriber cost?
 
 What would make it lie: what a server loads once, at its first client, and not for each (one client comes and goes
-before the first reading); memory that is shared or swapped (Rss, Pss and Private are given; they should agree); the
-kernel's half, which is not in it, and is the same for every server; memory that a server takes with the first message
-(none is sent); an allocator that keeps what the upgrades needed for a moment: that is the server's cost, and counted.
+before the first reading); file pages, whose share changes with who else maps them (own memory is anonymous and shared
+memory only; Pss and Rss are given beside it); the kernel's half, which is not in it, and is the same for every
+server; memory that a server takes with the first message (none is sent); an allocator that keeps what the upgrades
+needed for a moment: that is the server's cost, and counted.
 """
 
 import argparse
@@ -52,11 +53,11 @@ def run(options: argparse.Namespace, subjects: Sequence[Subject]) -> None:
         rows.append(
             [
                 name,
-                *(spread(columns[key], ".2f") for key in ("Private", "Pss", "Rss")),
-                paired_ratio(columns["Private"], [one["Private"] for one in first]),
+                *(spread(columns[key], ".2f") for key in ("Own", "Pss", "Rss")),
+                paired_ratio(columns["Own"], [one["Own"] for one in first]),
                 spread(columns["before"], ".1f"),
                 spread(columns["after"], ".1f"),
             ]
         )
-    head = ["server", "KiB each (Private)", "Pss", "Rss", f"to {subjects[0].name}", "Rss MiB before", "after"]
+    head = ["server", "KiB each (own)", "Pss", "Rss", f"to {subjects[0].name}", "Rss MiB before", "after"]
     print_table(head, rows)

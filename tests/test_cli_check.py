@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pubsub.cli.command import run
+from tests.support.peers import threaded_server
 from tests.support.processes import run_command, running_server
 
 
@@ -30,7 +31,7 @@ def test_a_server_that_is_up_gives_0_and_no_event() -> None:
     assert {event["subscriptionTopic"] for event in events} == {"/after"}
 
 
-def test_no_server_gives_1(silent_server: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_server_gives_1(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert run(["check", f"ws://127.0.0.1:{port}"]) == 1
@@ -42,3 +43,15 @@ def test_a_server_that_does_not_answer_gives_1_after_the_timeout(
 ) -> None:
     assert run(["check", silent_server, "--timeout", "100ms"]) == 1
     assert "0.1 s" in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_close_gives_1_after_the_timeout(capsys: pytest.CaptureFixture[str]) -> None:
+    with threaded_server(lambda connection: list(connection)) as url:
+        assert run(["check", url, "--timeout", "100ms"]) == 1
+    assert "did not close in 0.1 s" in capsys.readouterr().err
+
+
+def test_a_server_that_is_ending_gives_1(capsys: pytest.CaptureFixture[str]) -> None:
+    with threaded_server(lambda connection: connection.close(1012)) as url:
+        assert run(["check", url]) == 1
+    assert "1012" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """`fastpubsub serve`: where it listens, what it tells, how it ends. Real processes on free ports."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -11,6 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from pubsub import Event, EventType
+from pubsub.cli.eventlines import print_events
+from pubsub.cli.pipes import Output
+from pubsub.eventstream import EventStreams
 from tests.support.processes import RunningServer, command, run_command, running_server
 
 # A whole upgrade by hand: a subscriber that never reads, not even the server's Close.
@@ -138,6 +143,23 @@ def test_events_that_nobody_reads_are_dropped_and_counted_while_it_serves_on() -
     dropped = sum(line.get("dropped", 0) for line in lines)
     assert dropped > 0
     assert dropped + sum("type" in line for line in lines) == 100
+
+
+async def test_dropped_events_are_counted_in_readable_lines_too() -> None:
+    streams = EventStreams(limit=1)
+    stream = streams.open()
+    for topic in ("/first", "/dropped"):
+        streams.put(Event(EventType.SUBSCRIBER_JOINED, "", topic))
+    streams.close()
+    reading, writing = os.pipe()
+    try:
+        with Output(writing) as output:
+            await print_events(stream, output, as_json=False)
+        lines = os.read(reading, 4096).decode().splitlines()
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert [line[9:] for line in lines] == ["(dropped: 1)", "SubscriberJoined        /first  (no id)"]
 
 
 def test_it_serves_on_when_the_reader_of_its_events_has_gone() -> None:

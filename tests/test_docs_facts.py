@@ -6,6 +6,7 @@ A table is known by the heads of its columns. What it lists must be what the cod
 import ast
 import inspect
 import re
+import tomllib
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -137,6 +138,12 @@ def test_limits_are_the_constants() -> None:
     constants = {name: eval(value) for text in sources for name, value in re.findall(definition, text, re.M)}
     for what, limit, constant in table("operating.md", "what", "limit", "in the code"):
         assert int(limit.split()[0].replace(",", "")) == eval(constant.strip("`"), {}, constants), what
+
+
+def test_the_readme_names_the_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [re.split(r"[^\w-]", requirement)[0] for requirement in project["dependencies"]]
+    assert f"dependencies: {', '.join(names)}" in " ".join(PAGES[0].read_text().split())
 
 
 def test_every_variable_of_the_environment_is_told_of() -> None:

@@ -27,12 +27,10 @@ def payload_of_frame(size: int) -> bytes:
 
 
 def fill(rig: Rig, topic: Topic, up_to: int) -> None:
-    """Publishes until that much memory is in use, or a little less."""
-    while rig.memory_bytes + len(BIG) + 300 <= up_to:
-        topic.publish(BIG)
-    left = up_to - rig.memory_bytes
-    if left > 262_144 + 300:
-        topic.publish(bytes(left - 300))
+    """Publishes until about that much memory is in use, and not more: in three segments of their own size."""
+    for _ in range(3):
+        topic.publish(bytes(up_to // 3 - 300))
+    assert up_to - 1000 < rig.memory_bytes <= up_to
 
 
 def asks_for_room(rig: Rig) -> Callable[[], bool]:
@@ -103,13 +101,14 @@ def test_publishers_are_held_from_four_fifths_on_and_subscribers_are_not(rig: Ri
     slow = rig.connect_slow(topic)
     other = rig.engine.topic("/elsewhere")
     publisher = rig.connect(other, PUBLISHER)
-    fill(rig, topic, FOUR_FIFTHS - 5000)
+    topic.publish_many([bytes(300_000)] * 2)
     assert rig.engine.roomy
     publisher.send(b"read")
     rig.settle()
     assert rig.lent(publisher) == b"read"
     rig.engine.resume(publisher.token)
-    topic.publish(BIG[:200_000])
+    topic.publish(bytes(300_000))
+    assert FOUR_FIFTHS < rig.memory_bytes < LIMIT
     assert not rig.engine.roomy
     publisher.send(b", held")
     slow.send(b"a pong, perhaps")
@@ -173,30 +172,30 @@ def overfill(topic: Topic) -> None:
 
 def test_at_the_limit_the_farthest_of_the_largest_log_is_condemned(rig: Rig, topic: Topic) -> None:
     small = rig.engine.topic("/smaller")
-    small_slow = rig.connect_in_mid_frame(small, bytes(100_000))
+    small_slow = rig.connect_in_mid_frame(small, bytes(60_000))
+    small.publish(bytes(60_000))
     far = rig.connect_in_mid_frame(topic, BIG)
     topic.publish(BIG)
-    rig.settle()
     near = rig.connect_in_mid_frame(topic, BIG)
-    assert rig.engine.stats()["memory_bytes"] < LIMIT
+    assert rig.memory_bytes < LIMIT
     topic.publish_many([BIG], strict=False)
     assert rig.until_condemned(far) == Cause.MEMORY
-    rig.watch(0.05)
-    assert rig.condemned(near) is None
-    assert rig.condemned(small_slow) is None
     rig.engine.end(far.token, frame(b"\x03\xf5", CLOSE))
     far.expect(frame(BIG), frame(b"\x03\xf5", CLOSE))
     near.expect(frame(BIG), frame(BIG))
+    assert rig.condemned(near) is rig.condemned(small_slow) is None
 
 
-def test_again_and_again_until_it_is_enough(rig: Rig, topic: Topic) -> None:
+def test_again_and_again_until_it_is_enough_and_no_further(rig: Rig, topic: Topic) -> None:
     slow = [rig.connect_slow(topic) for _ in range(5)]
     fast = rig.connect(topic)
-    overfill(topic)
+    topic.publish_many([BIG] * 3)
+    fast.read(3 * frame_bytes(len(BIG)))
+    topic.publish_many([BIG], strict=False)
     rig.settle()
     assert [rig.condemned(peer) for peer in slow] == [Cause.MEMORY] * 5
-    fast.read(4 * frame_bytes(len(BIG)))
     assert rig.memory_bytes < LIMIT
+    fast.expect(frame(BIG))
 
 
 def test_those_who_have_everything_are_never_victims(rig: Rig, topic: Topic) -> None:

@@ -162,6 +162,7 @@ class Peer:
             assert not self.ended or len(self.got) >= count, f"stream ended after {len(self.got)} of {count} bytes"
             return len(self.got) >= count
 
+        self.rig.settle()
         self.rig.until(enough)
         return self.take()[:count]
 
@@ -270,38 +271,40 @@ class Rig:
         self.engine.turn()
         self.events += [Happening(*event) for event in self.engine.take_events()]
 
+    def turn_if_ready(self, seconds: float = 0.0) -> bool:
+        """A turn if the engine says that it has work, as a host's loop does it; waits that long for it."""
+        if not readable(self.engine.work_fileno(), seconds):
+            return False
+        self.turn()
+        return True
+
     def settle(self) -> None:
         """Turns until the engine has nothing left to do; a busy loop fails."""
-        self.turn()
         for _ in range(20_000):
-            if not readable(self.engine.work_fileno()):
+            if not self.turn_if_ready():
                 return
-            self.turn()
         raise AssertionError("work_fileno() stays readable: the engine never comes to rest")
 
     def until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
         """Turns until the condition holds."""
         deadline = time.monotonic() + seconds
-        while True:
-            self.turn()
-            if condition():
-                return
+        while not condition():
             assert time.monotonic() < deadline, f"did not happen within {seconds} s; events: {self.told()}"
             # Short, because a condition may also depend on what peers and other threads do.
-            readable(self.engine.work_fileno(), 0.002)
+            self.turn_if_ready(0.002)
 
     def watch(self, seconds: float, *, that: Callable[[], object] = lambda: True) -> None:
         """Turns for that long, for what must not happen: `that` holds all the time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self.turn()
+            self.turn_if_ready(0.005)
             assert that(), f"no longer so; events: {self.told()}"
-            readable(self.engine.work_fileno(), 0.01)
 
     # --- what was told ---
 
-    def told(self) -> list[str]:
-        return [f"{EventKind(e.kind).name} {e.token & 0xFFFF} {e.detail} {e.extra} {e.data[:20]!r}" for e in self.events]
+    def told(self, last: int = 15) -> list[str]:
+        """The last events, for messages."""
+        return [f"{EventKind(e.kind).name} {e.token:x} {e.detail} {e.extra} {e.data[:9]!r}" for e in self.events[-last:]]
 
     def of(self, peer: Peer, kind: int) -> list[Happening]:
         return [event for event in self.events if event.token == peer.token and event.kind == kind]

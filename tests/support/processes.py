@@ -17,6 +17,7 @@ __all__ = ["Finished", "Program", "RunningServer", "command", "run_command", "ru
 
 # Starting an interpreter takes 0.3 s here, and several times that on a busy machine.
 PATIENCE_SECONDS = 30.0
+ASKED_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,13 @@ class Program:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
+        # Asked first: so that it may tidy up, and coverage may write what it measured.
+        self._process.terminate()
+        try:
+            self._process.wait(ASKED_SECONDS)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-        self._process.wait()
+            self._process.wait()
         self.stdin.close()
         for lines in self._lines.values():
             lines.pipe.close()

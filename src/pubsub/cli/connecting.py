@@ -65,10 +65,8 @@ async def until_first(work: Coroutine[Any, Any, T], *ends: Coroutine[Any, Any, N
     tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(each) for each in (work, *ends)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            if task in done:
-                return task.result()  # type: ignore[no-any-return]
-        return None
+        result: T | None = next(task for task in tasks if task in done).result()
+        return result
     finally:
         for task in tasks:
             task.cancel()

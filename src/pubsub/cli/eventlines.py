@@ -1,7 +1,7 @@
 """A server's events as lines: JSON for programs, or columns for people.
 
     {"clientID":"bob-6f1c…","subscriptionTopic":"/news","type":4}       {"dropped":12}
-    20:50:18 SubscriberJoined        /news  bob-6f1c…                    20:50:19 (12 events dropped)
+    20:50:18 SubscriberJoined        /news  bob-6f1c…                    20:50:19 (dropped: 12)
 """
 
 import json
@@ -42,7 +42,7 @@ def _line(event: Event, *, as_json: bool) -> bytes:
 def _dropped(count: int, *, as_json: bool) -> bytes:
     if as_json:
         return json.dumps({"dropped": count}, separators=(",", ":")).encode() + b"\n"
-    return f"{_clock()} ({count} events dropped)\n".encode()
+    return f"{_clock()} (dropped: {count})\n".encode()
 
 
 def _clock() -> str:

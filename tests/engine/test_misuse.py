@@ -1,0 +1,225 @@
+"""Callers at fault: MisuseError says so, and no call however wrong brings the process down."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from fastfan import SUBSCRIBER, Engine, EngineClosed, EngineError, MisuseError, Topic
+from tests.support.engine import Rig, frame, unix_pair
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"io_threads": 1},
+        {"io_threads": -1},
+        {"max_memory_bytes": (1 << 20) - 1},
+        {"max_memory_bytes": 0},
+        {"max_memory_bytes": -5},
+        {"write_timeout": 0.0},
+        {"write_timeout": -1.0},
+        {"write_timeout": float("nan")},
+        {"close_deadline": 0.0},
+        {"close_deadline": -0.1},
+        {"close_deadline": float("nan")},
+        {"notsent_bytes": -1},
+    ],
+    ids=str,
+)
+def test_an_option_out_of_range_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(MisuseError):
+        Engine(**options)  # type: ignore[arg-type]
+
+
+def test_an_option_that_does_not_exist_is_a_type_error() -> None:
+    with pytest.raises(TypeError):
+        Engine(threads=1)  # type: ignore[call-arg]
+
+
+def test_the_least_memory_and_the_shortest_deadlines_work(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(max_memory_bytes=1 << 20, write_timeout=0.001, close_deadline=0.001, notsent_bytes=0)
+    peer = rig.connect(rig.engine.topic("/least"))
+    rig.engine.topic("/least").publish("works")
+    peer.expect(frame("works"))
+
+
+@pytest.mark.parametrize("role", [0, 4, -1, 255])
+def test_a_role_that_does_not_exist_is_refused_and_attaches_nobody(rig: Rig, role: int) -> None:
+    topic = rig.engine.topic("/misuse")
+    with pytest.raises(MisuseError, match=f"role={role}"):
+        rig.engine.attach(topic, role=role)
+    assert (topic.clients, topic.subscribers, rig.connections) == (0, 0, 0)
+
+
+def test_a_topic_of_another_engine_is_refused(rig: Rig, make_rig: Callable[..., Rig]) -> None:
+    foreign = make_rig().engine.topic("/foreign")
+    with pytest.raises(MisuseError, match="/foreign"):
+        rig.engine.attach(foreign, role=SUBSCRIBER)
+    assert foreign.clients == 0
+
+
+def test_no_topic_at_all_is_a_type_error(rig: Rig) -> None:
+    with pytest.raises(TypeError):
+        rig.engine.attach(None, role=SUBSCRIBER)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bounds", [{"max_lag_bytes": -1}, {"pace_lag_bytes": -1}, {"max_lag_messages": -1}], ids=str)
+def test_a_topic_with_a_bad_bound_is_not_made(rig: Rig, bounds: dict[str, int]) -> None:
+    with pytest.raises((MisuseError, OverflowError)):
+        rig.engine.topic("/misuse", **bounds)  # type: ignore[arg-type]
+    assert rig.engine.topics_kept() == []
+
+
+CALLS: dict[str, Callable[[Engine, Topic], object]] = {
+    "topic": lambda engine, topic: engine.topic("/new"),
+    "attach": lambda engine, topic: engine.attach(topic, role=SUBSCRIBER),
+    "start": lambda engine, topic: engine.start(1 << 32, -1),
+    "send": lambda engine, topic: engine.send(1 << 32, b""),
+    "resume": lambda engine, topic: engine.resume(1 << 32),
+    "end": lambda engine, topic: engine.end(1 << 32),
+    "abort": lambda engine, topic: engine.abort(1 << 32),
+    "beat": lambda engine, topic: engine.beat(1.0, 1.0, 1.0),
+    "want_room": lambda engine, topic: engine.want_room(),
+    "turn": lambda engine, topic: engine.turn(),
+    "work_fileno": lambda engine, topic: engine.work_fileno(),
+    "events_fileno": lambda engine, topic: engine.events_fileno(),
+    "sweep_topics": lambda engine, topic: engine.sweep_topics(1.0, 1),
+    "topics_kept": lambda engine, topic: engine.topics_kept(),
+    "publish": lambda engine, topic: topic.publish(b"late"),
+    "publish_many": lambda engine, topic: topic.publish_many([b"late"]),
+    "publish_many of nothing": lambda engine, topic: topic.publish_many([]),
+    "partial": lambda engine, topic: topic.partial(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_after_close_every_call_but_three_raises_engine_closed(make_rig: Callable[..., Rig], name: str) -> None:
+    rig = make_rig()
+    topic = rig.engine.topic("/closed")
+    rig.engine.close()
+    with pytest.raises(EngineClosed):
+        CALLS[name](rig.engine, topic)
+
+
+def test_after_close_events_stats_and_close_go_on_working(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig()
+    rig.engine.close()
+    rig.engine.close()
+    assert rig.engine.take_events() == []
+    assert rig.engine.stats()["connections"] == 0
+
+
+def test_a_partial_of_a_closed_engine_refuses_more(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig()
+    partial = rig.engine.topic("/closed").partial()
+    partial.extend(b"before")
+    rig.engine.close()
+    with pytest.raises(EngineClosed):
+        partial.extend(b"after")
+    with pytest.raises(EngineClosed):
+        partial.publish()
+    assert len(partial) == 6
+
+
+def test_a_topic_of_a_closed_engine_can_still_be_looked_at(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig()
+    topic = rig.engine.topic("/closed")
+    rig.connect(topic)
+    topic.publish("one")
+    rig.engine.close()
+    assert (topic.name, topic.next_offset, topic.subscribers, topic.clients, topic.log_bytes) == ("/closed", 2, 0, 0, 0)
+    assert "/closed" in repr(topic)
+    assert not topic.paced
+
+
+def test_a_closed_engine_does_not_keep_its_descriptors(make_rig: Callable[..., Rig]) -> None:
+    """Not even while something, a Topic or a traceback, still holds the object."""
+    before = len(os.listdir("/proc/self/fd"))
+    rig = make_rig()
+    topic = rig.engine.topic("/closed")
+    rig.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert topic.name == "/closed"
+
+
+def test_every_error_of_the_engine_is_an_engine_error() -> None:
+    assert issubclass(MisuseError, EngineError)
+    assert issubclass(EngineClosed, MisuseError)
+
+
+# --- one turn at a time ----------------------------------------------------------------------------------------------
+
+
+def collide(rig: Rig, call: Callable[[], object]) -> MisuseError:
+    """Calls it again and again while another thread turns, until it says that this is misuse."""
+    topic = rig.engine.topic("/busy")
+    attached = [rig.attach(topic, pair=unix_pair(send_buffer=0)) for _ in range(200)]
+    for peer, fd in attached:
+        rig.engine.start(peer.token, fd)
+    stop = threading.Event()
+
+    def turn() -> None:
+        while not stop.is_set():
+            try:
+                rig.engine.turn(budget=0.01)
+                topic.publish(b"busy")
+            except MisuseError:
+                pass  # this thread collided with the other call: as good, but not what is looked for
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    try:
+        for _ in range(200_000):
+            try:
+                call()
+            except EngineClosed:
+                break
+            except MisuseError as error:
+                return error
+    finally:
+        stop.set()
+        thread.join()
+    raise AssertionError("never collided")
+
+
+def test_turn_while_another_thread_is_in_it_is_misuse_and_harmless(rig: Rig) -> None:
+    assert "turn() is running in another thread" in str(collide(rig, rig.engine.turn))
+    rig.settle()
+
+
+def test_the_stack_of_calls_after_a_collision_is_clean(rig: Rig) -> None:
+    collide(rig, rig.engine.turn)
+    peer = rig.connect(rig.engine.topic("/after"))
+    rig.engine.topic("/after").publish("works")
+    peer.expect(frame("works"))
+
+
+# --- never a crash ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "Partial().extend(b'x')",
+        "Partial().publish()",
+        "len(Partial())",
+        "Topic()",
+        "Topic(None, '/x')",
+        "Topic(Engine(), '/x').publish(b'x')",
+        "t = Topic(Engine(), '/x'); t.core.attach(t, role=2)",
+        "e = Engine(); e.__init__(); e.close(); e.__init__()",
+        "Engine.__new__(Engine).topic('/x').publish(b'x')",
+        "import copy; copy.copy(Engine())",
+        "import pickle; pickle.dumps(Engine().topic('/x'))",
+        "e = Engine(); e.attach(e.topic('/x'), role=3); e.topic('/x').publish(b'x' * 9999)",
+        "e = Engine(); t = e.topic('/x'); p = t.partial(); p.extend(b'x' * 99999); del e, t; p.publish()",
+    ],
+)
+def test_using_what_is_not_to_be_used_is_an_exception_at_most(lines: str) -> None:
+    code = f"from fastfan import *\ntry:\n    {lines}\nexcept Exception as error:\n    print(type(error).__name__)\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr}"
