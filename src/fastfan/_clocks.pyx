@@ -10,7 +10,7 @@ from fastfan._cursor cimport (
     ATTACHED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_NO_PONG, CAUSE_STALLED, FREE, GONE, OPEN, PEER_CLOSED, PING_NONE,
     PING_QUEUED, PING_TAKEN, Sink,
 )
-from fastfan._log cimport FRAME_PING, frame_write_header, load_acquire
+from fastfan._log cimport FRAME_PING, frame_write_header, load_acquire, pool_ease
 from fastfan._mailbox cimport poller
 from fastfan._sink cimport sink_owes, sink_queue_control
 from fastfan._table cimport table_at
@@ -18,6 +18,9 @@ from fastfan._table cimport table_at
 
 cdef extern from "poller.h" nogil:
     int poller_tick(poller *poll, uint64_t interval_ns)
+
+cdef enum:
+    EASE_EVERY_TICKS = 16       # a few seconds: a burst that comes again finds its segments
 
 
 cdef void clocks_start(Loop *loop) noexcept nogil:
@@ -51,7 +54,10 @@ cdef void clocks_tick(Loop *loop) noexcept nogil:
             sink.stalled_ns = 0
         if sink.readable and not sink.held:
             connection_receive(loop, sink)
-    if load_acquire(&loop.table.used) == 0:
+    loop.ticks += 1
+    if loop.ticks % EASE_EVERY_TICKS == 0:
+        pool_ease(loop.pool)
+    if load_acquire(&loop.table.used) == 0 and loop.pool.spare_bytes == 0:
         poller_tick(&loop.poll, 0)
         loop.ticking = False
 

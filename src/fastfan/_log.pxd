@@ -55,9 +55,10 @@ cdef struct Segment:
     uint32_t cursors[LOOPS_MAX]
 
 cdef struct Pool:
-    mutex_t lock                # over spare and spare_bytes
+    mutex_t lock                # over what is spare
     Segment *spare[SIZE_CLASSES]
     size_t spare_bytes
+    size_t spare_unused_bytes   # the least that was spare since the last pool_ease()
     uint64_t used_bytes         # segments in logs, partial messages, lent bytes
     uint64_t limit_bytes
 
@@ -79,6 +80,7 @@ cdef struct Partial:
 cdef void pool_init(Pool *pool, uint64_t limit_bytes) noexcept nogil
 cdef void pool_clear(Pool *pool) noexcept nogil
 cdef void pool_release(Pool *pool, Segment *segment) noexcept nogil
+cdef void pool_ease(Pool *pool) noexcept nogil
 cdef bint pool_allows(Pool *pool, uint64_t more_bytes) noexcept nogil
 
 cdef void log_init(Log *log, Pool *pool, uint64_t epoch) noexcept nogil

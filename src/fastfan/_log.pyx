@@ -114,6 +114,7 @@ cdef Segment *pool_take(Pool *pool, size_t need_bytes, size_t wish_bytes) noexce
         if segment != NULL:
             pool.spare[size_class] = segment.next
             pool.spare_bytes -= segment.block_bytes
+            pool.spare_unused_bytes = min(pool.spare_unused_bytes, pool.spare_bytes)
         mutex_unlock(&pool.lock)
         if segment == NULL:
             segment = block_new(class_block_bytes(size_class))
@@ -137,6 +138,25 @@ cdef void pool_release(Pool *pool, Segment *segment) noexcept nogil:
         mutex_unlock(&pool.lock)
     if not kept:
         block_free(segment)
+
+
+cdef void pool_ease(Pool *pool) noexcept nogil:
+    """Gives the system what has lain spare since the last call, largest first. Called from time to time."""
+    cdef int size_class = SIZE_CLASSES - 1
+    cdef size_t eased_bytes = 0
+    cdef Segment *segment
+    mutex_lock(&pool.lock)
+    while size_class >= 0 and eased_bytes < pool.spare_unused_bytes:
+        segment = pool.spare[size_class]
+        if segment == NULL:
+            size_class -= 1
+            continue
+        pool.spare[size_class] = segment.next
+        eased_bytes += segment.block_bytes
+        block_free(segment)
+    pool.spare_bytes -= eased_bytes
+    pool.spare_unused_bytes = pool.spare_bytes
+    mutex_unlock(&pool.lock)
 
 
 # --- appending (under the log's lock) -------------------------------------------------------------------------------

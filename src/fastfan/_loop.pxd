@@ -35,6 +35,7 @@ cdef struct Loop:
     uint64_t now_ns
     uint64_t last_tick_ns
     uint64_t last_beat_ns
+    uint64_t ticks
     uint64_t random
     bint ticking
     uint64_t tick_due_ns        # when a tick that still waits was due; 0: none

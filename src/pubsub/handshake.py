@@ -237,7 +237,7 @@ def _foreign_origin(request: Request, options: Options, topic: str) -> Refusal |
                 return Refusal(
                     403,
                     f"Origin {shown(origin)} is neither this host, {shown(request.host)}, nor in allow_origins; "
-                    f"add it with --allow-origin",
+                    f"add it with --allow-origins",
                     event=EventType.WEBSOCKET_UPGRADE_FAILED,
                     topic=topic,
                 )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fastfan import SUBSCRIBER, EventKind, Topic
-from tests.support.engine import Peer, Rig, frame, parse, unix_pair
+from tests.support.engine import BINARY, TEXT, Peer, Rig, frame, parse, unix_pair
 
 
 @pytest.fixture(autouse=True)
@@ -51,17 +51,21 @@ class Crew:
             raise self.errors[0]
 
 
-def payloads_of(peer: Peer, count: int) -> list[bytes]:
-    """The next `count` messages."""
+def frames_of(peer: Peer, count: int) -> list[tuple[int, bytes]]:
+    """The next `count` frames, and nothing behind them."""
 
     def complete() -> bool:
         peer.drain()
         return len(parse(peer.got)[0]) >= count
 
-    peer.rig.until(complete, 30.0)
+    peer.rig.until(complete)
     frames, rest = parse(peer.take())
-    assert rest == b""
-    return [payload for _, payload in frames]
+    assert (len(frames), rest) == (count, b"")
+    return frames
+
+
+def payloads_of(peer: Peer, count: int) -> list[bytes]:
+    return [payload for _, payload in frames_of(peer, count)]
 
 
 def turn_while(rig: Rig, crew: Crew, *, each: Callable[[], object] = lambda: None) -> None:
@@ -112,8 +116,9 @@ def test_batches_and_pieces_of_several_threads_are_not_torn_apart(rig: Rig, topi
 
     crew = Crew(lambda: publish_batches(1), publish_pieces, lambda: publish_batches(2), publish_pieces)
     turn_while(rig, crew, each=peer.drain)
-    got = payloads_of(peer, 2 * 200 * 10 + 2 * 100)
-    texts = [payload.decode() for payload in got if b" " in payload[:3]]
+    frames = frames_of(peer, 2 * 200 * 10 + 2 * 100)
+    assert all(len(set(payload)) <= 1 for opcode, payload in frames if opcode == BINARY)
+    texts = [payload.decode() for opcode, payload in frames if opcode == TEXT]
     groups = itertools.groupby(texts, key=lambda text: text.rsplit(" ", 1)[0])
     assert sum(1 for _ in groups) <= 2 * 200
     for name in ("1", "2"):
@@ -123,24 +128,26 @@ def test_batches_and_pieces_of_several_threads_are_not_torn_apart(rig: Rig, topi
 
 def test_offsets_hold_for_those_who_attach_while_others_publish(rig: Rig, topic: Topic) -> None:
     witness = rig.connect(topic)
-    stop = threading.Event()
     count = itertools.count(1)
 
     def publish() -> None:
-        while not stop.is_set():
+        for _ in range(3000):
             topic.publish(f"message {next(count)}")
 
     crew = Crew(publish, publish)
     late = []
-    for _ in range(150):
-        late.append(rig.connect(topic, pair=unix_pair(send_buffer=1 << 20)))
-        witness.drain()
-        rig.turn()
-    stop.set()
+    while crew.working() and len(late) < 200:
+        peer, fd = rig.attach(topic)
+        late.append(peer)
+        rig.engine.turn(budget=0.0)
+        rig.engine.start(peer.token, fd)
+        for other in (witness, *late):
+            other.drain()
     turn_while(rig, crew, each=witness.drain)
     everything = payloads_of(witness, topic.next_offset - 1)
     for peer in late:
-        assert payloads_of(peer, topic.next_offset - peer.offset) == everything[peer.offset - 1 :]
+        same = payloads_of(peer, topic.next_offset - peer.offset) == everything[peer.offset - 1 :]
+        assert same
 
 
 def test_a_message_published_while_a_subscriber_starts_is_not_forgotten(rig: Rig) -> None:
