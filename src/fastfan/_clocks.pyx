@@ -10,7 +10,9 @@ from fastfan._cursor cimport (
     ATTACHED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_NO_PONG, CAUSE_STALLED, FREE, GONE, OPEN, PEER_CLOSED, PING_NONE,
     PING_QUEUED, PING_TAKEN, Sink,
 )
-from fastfan._log cimport FRAME_PING, frame_write_header, load_acquire, pool_ease
+from fastfan._log cimport FRAME_PING, frame_write_header
+from fastfan._pool cimport pool_ease
+from fastfan._sync cimport load_acquire
 from fastfan._mailbox cimport poller
 from fastfan._sink cimport sink_owes, sink_queue_control
 from fastfan._table cimport table_at

@@ -16,7 +16,7 @@ from fastfan._cursor cimport (
 )
 from fastfan._dirty cimport dirty_mark
 from fastfan._lag cimport lag_holds
-from fastfan._log cimport add_fetch, load_acquire, mutex_lock, mutex_unlock
+from fastfan._sync cimport add_fetch, load_acquire, mutex_lock, mutex_unlock
 from fastfan._loop cimport CHUNK_BYTES
 from fastfan._mailbox cimport EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, outbox_put, poller
 from fastfan._sink cimport MORE, Flush, sink_control_left, sink_flush, sink_free_buffers, sink_move

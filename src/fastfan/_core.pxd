@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint64_t
 
-from fastfan._log cimport Pool
+from fastfan._pool cimport Pool
 from fastfan._loop cimport Loop
 
 

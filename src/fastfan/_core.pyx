@@ -2,7 +2,7 @@
 
 import os
 
-from fastfan._log cimport pool_clear, pool_init
+from fastfan._pool cimport pool_clear, pool_init
 from fastfan._loop cimport loop_clear, loop_init
 
 from fastfan.errors import EngineClosed, MisuseError

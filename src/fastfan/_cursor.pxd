@@ -2,7 +2,8 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fastfan._log cimport Log, Segment
+from fastfan._log cimport Log
+from fastfan._pool cimport Segment
 
 
 cdef enum State:

@@ -15,9 +15,9 @@ How a segment is known to be needed, without asking every cursor:
 
 from libc.stdlib cimport realloc
 
-from fastfan._log cimport (
-    load_acquire, load_acquire_pointer, log_trim, mutex_lock, mutex_unlock, pool_release, segment_frame_end,
-)
+from fastfan._log cimport log_trim, segment_frame_end
+from fastfan._pool cimport pool_release
+from fastfan._sync cimport load_acquire, load_acquire_pointer, mutex_lock, mutex_unlock
 
 cdef enum:
     LOOP = 0    # the I/O thread whose counts these are; one, until there are more

@@ -1,6 +1,6 @@
 """The loop's own list of topics that may have something to send; each is on it at most once (`queued`)."""
 
-from fastfan._log cimport exchange_full
+from fastfan._sync cimport exchange_full
 
 
 cdef void dirty_mark(Loop *loop, TopicState *topic) noexcept nogil:

@@ -19,7 +19,7 @@ from fastfan._cursor cimport (
     CAUSE_ABORTED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_NO_PONG, CAUSE_RESET,
     CAUSE_STALLED, CAUSE_TOO_FAR_BEHIND, ROLE_PUBLISHER, ROLE_SUBSCRIBER, Sink, cursor_join,
 )
-from fastfan._log cimport exchange_full, load_acquire, mutex_lock, mutex_unlock, store_release
+from fastfan._sync cimport exchange_full, load_acquire, mutex_lock, mutex_unlock, store_release
 from fastfan._loop cimport loop_shut, loop_turn
 from fastfan._mailbox cimport (
     COMMAND_ABORT, COMMAND_BEAT, COMMAND_CLOSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, COMMAND_WANT_ROOM,

@@ -9,7 +9,7 @@ from fastfan._connection cimport connection_flush
 from fastfan._cursor cimport Sink, View, view_resolve, view_trim
 from fastfan._dirty cimport dirty_mark
 from fastfan._limits cimport limits_note_lag
-from fastfan._log cimport exchange_full, load_acquire
+from fastfan._sync cimport exchange_full, load_acquire
 
 
 cdef extern from "clock.h" nogil:

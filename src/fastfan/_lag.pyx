@@ -12,7 +12,8 @@ Called by the I/O thread that owns the view.
 """
 
 from fastfan._cursor cimport CAUSE_NONE, CAUSE_TOO_FAR_BEHIND, OPEN, ROLE_SUBSCRIBER, View
-from fastfan._log cimport load_acquire, segment_offset_at
+from fastfan._log cimport segment_offset_at
+from fastfan._sync cimport load_acquire
 
 
 cdef extern from "clock.h" nogil:

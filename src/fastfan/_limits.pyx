@@ -7,7 +7,7 @@ once a round. Called by the I/O thread.
 from fastfan._connection cimport connection_condemn, connection_receive, memory_short, must_wait
 from fastfan._cursor cimport CAUSE_MEMORY, GONE, Sink
 from fastfan._lag cimport lag_farthest, lag_review, lag_review_due, lag_span
-from fastfan._log cimport load_acquire
+from fastfan._sync cimport load_acquire
 from fastfan._mailbox cimport EVENT_ROOM, outbox_put
 
 cdef enum:

@@ -17,146 +17,18 @@ Rules kept here:
 - Positions count the bytes of the topic's whole life, so they compare across segments that are long gone.
 """
 
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-
-cdef extern from "pages.h" nogil:
-    void *pages_map(size_t nbytes)
-    void *pages_grow(void *block, size_t bytes_old, size_t bytes_new)
-    void pages_unmap(void *block, size_t nbytes)
+from fastfan._pool cimport (
+    MARK_STRIDE, SIZE_CLASSES, Mark, block_free, block_grow, block_new, class_capacity, pool_allows, pool_release,
+    pool_take, segment_reset,
+)
+from fastfan._sync cimport (
+    add_fetch, load_acquire, mutex_destroy, mutex_init, store_release, store_release_pointer,
+)
 
 cdef enum:
-    SMALLEST_BLOCK = 4096
-    MARK_STRIDE = 4096          # one mark a page: a walk from a mark reads at most this many bytes of headers
-    PAGED_FROM = 65536          # blocks from here on are mapped, so that freeing one shrinks the process
-    SPARE_MAX = 16 << 20        # bytes of free segments kept for reuse
     PARTIAL_FIRST = 65536       # first room for a message that arrives in pieces; doubled when full
-
-
-# --- the pool -------------------------------------------------------------------------------------------------------
-
-cdef void pool_init(Pool *pool, uint64_t limit_bytes) noexcept nogil:
-    memset(pool, 0, sizeof(Pool))
-    mutex_init(&pool.lock)
-    pool.limit_bytes = limit_bytes
-
-
-cdef void pool_clear(Pool *pool) noexcept nogil:
-    cdef int size_class
-    cdef Segment *segment
-    for size_class in range(SIZE_CLASSES):
-        while pool.spare[size_class] != NULL:
-            segment = pool.spare[size_class]
-            pool.spare[size_class] = segment.next
-            block_free(segment)
-    pool.spare_bytes = 0
-    mutex_destroy(&pool.lock)
-
-
-cdef bint pool_allows(Pool *pool, uint64_t more_bytes) noexcept nogil:
-    return load_acquire(&pool.used_bytes) + more_bytes <= pool.limit_bytes
-
-
-cdef inline size_t class_block_bytes(int size_class) noexcept nogil:
-    return <size_t>SMALLEST_BLOCK << (2 * size_class)
-
-
-cdef inline size_t class_capacity(int size_class) noexcept nogil:
-    cdef size_t block_bytes = class_block_bytes(size_class)
-    return block_bytes - sizeof(Segment) - sizeof(Mark) * (block_bytes // MARK_STRIDE)
-
-
-cdef Segment *block_new(size_t block_bytes) noexcept nogil:
-    cdef Segment *segment
-    if block_bytes >= PAGED_FROM:
-        segment = <Segment *>pages_map(block_bytes)
-    else:
-        segment = <Segment *>malloc(block_bytes)
-    if segment != NULL:
-        segment.block_bytes = block_bytes
-    return segment
-
-
-cdef void block_free(Segment *segment) noexcept nogil:
-    if segment.block_bytes >= PAGED_FROM:
-        pages_unmap(segment, segment.block_bytes)
-    else:
-        free(segment)
-
-
-cdef void segment_reset(Segment *segment, int size_class) noexcept nogil:
-    cdef size_t block_bytes = segment.block_bytes
-    memset(segment, 0, sizeof(Segment))
-    segment.block_bytes = block_bytes
-    segment.size_class = size_class
-    segment.data = <uint8_t *>segment + sizeof(Segment)
-    segment.capacity = block_bytes - sizeof(Segment)
-    if size_class >= 0:
-        # The marks lie behind the data, so that a frame begins close to its segment's header.
-        segment.capacity = class_capacity(size_class)
-        segment.marks = <Mark *>(<uint8_t *>segment + block_bytes - sizeof(Mark) * (block_bytes // MARK_STRIDE))
-
-
-cdef Segment *pool_take(Pool *pool, size_t need_bytes, size_t wish_bytes) noexcept nogil:
-    """A segment with room for `need_bytes`, and for `wish_bytes` where a size class has it; NULL: no memory."""
-    cdef int size_class = 0
-    cdef Segment *segment = NULL
-    cdef size_t wanted = max(need_bytes, min(wish_bytes, class_capacity(SIZE_CLASSES - 1)))
-    while size_class < SIZE_CLASSES and class_capacity(size_class) < wanted:
-        size_class += 1
-    if size_class == SIZE_CLASSES:
-        segment = block_new(sizeof(Segment) + need_bytes)
-        size_class = -1
-    else:
-        mutex_lock(&pool.lock)
-        segment = pool.spare[size_class]
-        if segment != NULL:
-            pool.spare[size_class] = segment.next
-            pool.spare_bytes -= segment.block_bytes
-            pool.spare_unused_bytes = min(pool.spare_unused_bytes, pool.spare_bytes)
-        mutex_unlock(&pool.lock)
-        if segment == NULL:
-            segment = block_new(class_block_bytes(size_class))
-    if segment != NULL:
-        segment_reset(segment, size_class)
-        add_fetch(&pool.used_bytes, <int64_t>segment.block_bytes)
-    return segment
-
-
-cdef void pool_release(Pool *pool, Segment *segment) noexcept nogil:
-    """Gives a segment back; the last pin calls it for one that left its log before."""
-    cdef bint kept = False
-    add_fetch(&pool.used_bytes, -<int64_t>segment.block_bytes)
-    if segment.size_class >= 0:
-        mutex_lock(&pool.lock)
-        kept = pool.spare_bytes + segment.block_bytes <= SPARE_MAX
-        if kept:
-            segment.next = pool.spare[segment.size_class]
-            pool.spare[segment.size_class] = segment
-            pool.spare_bytes += segment.block_bytes
-        mutex_unlock(&pool.lock)
-    if not kept:
-        block_free(segment)
-
-
-cdef void pool_ease(Pool *pool) noexcept nogil:
-    """Gives the system what has lain spare since the last call, largest first. Called from time to time."""
-    cdef int size_class = SIZE_CLASSES - 1
-    cdef size_t eased_bytes = 0
-    cdef Segment *segment
-    mutex_lock(&pool.lock)
-    while size_class >= 0 and eased_bytes < pool.spare_unused_bytes:
-        segment = pool.spare[size_class]
-        if segment == NULL:
-            size_class -= 1
-            continue
-        pool.spare[size_class] = segment.next
-        eased_bytes += segment.block_bytes
-        block_free(segment)
-    pool.spare_bytes -= eased_bytes
-    pool.spare_unused_bytes = pool.spare_bytes
-    mutex_unlock(&pool.lock)
 
 
 # --- appending (under the log's lock) -------------------------------------------------------------------------------
@@ -261,10 +133,9 @@ cdef bint partial_extend(Pool *pool, Partial *partial, const uint8_t *data, size
             block_bytes *= 2
         if not pool_allows(pool, block_bytes - had):
             return False
-        segment = block_new(block_bytes) if segment == NULL else <Segment *>pages_grow(segment, had, block_bytes)
+        segment = block_new(block_bytes) if segment == NULL else block_grow(segment, block_bytes)
         if segment == NULL:
             return False
-        segment.block_bytes = block_bytes
         partial.segment = segment
         add_fetch(&pool.used_bytes, <int64_t>(block_bytes - had))
     memcpy(<uint8_t *>segment + sizeof(Segment) + FRAME_HEADER_MAX + partial.payload_bytes, data, data_bytes)

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastfan._cursor cimport Sink, TopicState
-from fastfan._log cimport Pool
+from fastfan._pool cimport Pool
 from fastfan._mailbox cimport Inbox, Outbox, poller
 from fastfan._table cimport Table
 

@@ -18,7 +18,7 @@ from fastfan._cursor cimport ATTACHED, CAUSE_ABORTED, FREE, GONE, Sink, TopicSta
 from fastfan._dirty cimport dirty_add
 from fastfan._fanout cimport fanout_slice
 from fastfan._limits cimport limits_apply, limits_note_lag, limits_review_all
-from fastfan._log cimport load_acquire
+from fastfan._sync cimport load_acquire
 from fastfan._mailbox cimport (
     Command, inbox_awake, inbox_clear, inbox_init, inbox_shut, inbox_sleep, inbox_take,
     outbox_clear, outbox_init, outbox_shut, poller_event,

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastfan._cursor cimport TopicState
-from fastfan._log cimport mutex_t
+from fastfan._sync cimport mutex_t
 
 
 cdef extern from "poller.h" nogil:

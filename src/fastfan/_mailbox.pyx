@@ -8,7 +8,7 @@ their order, and neither side ever waits for the other while it holds a lock.
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from fastfan._log cimport exchange_full, mutex_destroy, mutex_init, mutex_lock, mutex_unlock
+from fastfan._sync cimport exchange_full, mutex_destroy, mutex_init, mutex_lock, mutex_unlock
 
 
 cdef extern from "poller.h" nogil:

@@ -9,7 +9,7 @@ from fastfan._cursor cimport (
     ATTACHED, CAUSE_ABORTED, CAUSE_RESET, CLOSING, GONE, OPEN, PEER_CLOSED, ROLE_SUBSCRIBER, Sink, cursor_abandon,
     cursor_admit, view_resolve, view_trim,
 )
-from fastfan._log cimport mutex_lock, mutex_unlock
+from fastfan._sync cimport mutex_lock, mutex_unlock
 from fastfan._mailbox cimport (
     COMMAND_ABORT, COMMAND_BEAT, COMMAND_CLOSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, COMMAND_WANT_ROOM,
     THEN_DISCARD, poller,

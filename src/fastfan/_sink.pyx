@@ -29,7 +29,8 @@ from fastfan._cursor cimport (
     ATTACHED, CLOSING, CONDEMNED, FREE, GONE, OPEN, PEER_CLOSED, PING_QUEUED, PING_TAKEN,
     cursor_advance, cursor_boundary, cursor_leave, cursor_settle, cursor_unpin,
 )
-from fastfan._log cimport Segment, load_acquire, load_acquire_pointer
+from fastfan._pool cimport Segment
+from fastfan._sync cimport load_acquire, load_acquire_pointer
 
 
 cdef extern from "sys/uio.h" nogil:

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastfan._cursor cimport Sink
-from fastfan._log cimport mutex_t
+from fastfan._sync cimport mutex_t
 
 cdef enum:
     SLAB_SINKS = 256

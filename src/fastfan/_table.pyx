@@ -9,7 +9,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from fastfan._cursor cimport ATTACHED, FREE
-from fastfan._log cimport add_fetch, load_acquire, mutex_destroy, mutex_init, mutex_lock, mutex_unlock, store_release
+from fastfan._sync cimport add_fetch, load_acquire, mutex_destroy, mutex_init, mutex_lock, mutex_unlock, store_release
 
 
 cdef void table_init(Table *table) noexcept nogil:

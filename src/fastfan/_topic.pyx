@@ -12,9 +12,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
 
 from fastfan._log cimport (
-    FRAME_BINARY, FRAME_TEXT, frame_header_size, load_acquire, log_append, log_append_partial, log_clear,
-    log_count_unseen, log_init, mutex_lock, mutex_unlock, partial_drop, partial_extend, pool_allows,
+    FRAME_BINARY, FRAME_TEXT, frame_header_size, log_append, log_append_partial, log_clear, log_count_unseen,
+    log_init, partial_drop, partial_extend,
 )
+from fastfan._pool cimport pool_allows
+from fastfan._sync cimport load_acquire, mutex_lock, mutex_unlock
 from fastfan._mailbox cimport inbox_mark_dirty
 
 from fastfan.errors import MisuseError, Overloaded

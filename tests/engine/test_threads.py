@@ -111,7 +111,7 @@ def test_batches_and_pieces_of_several_threads_are_not_torn_apart(rig: Rig, topi
         for number in range(100):
             partial = topic.partial()
             for _ in range(4):
-                partial.extend(bytes([number]) * (number * 1000))
+                partial.extend(bytes([number]) * (number * 700))
             partial.publish()
 
     crew = Crew(lambda: publish_batches(1), publish_pieces, lambda: publish_batches(2), publish_pieces)

@@ -269,6 +269,9 @@ class Rig:
 
     def turn(self) -> None:
         self.engine.turn()
+        self.take_events()
+
+    def take_events(self) -> None:
         self.events += [Happening(*event) for event in self.engine.take_events()]
 
     def turn_if_ready(self, seconds: float = 0.0) -> bool:
