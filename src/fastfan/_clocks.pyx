@@ -10,11 +10,12 @@ from fastfan._cursor cimport (
     ATTACHED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_NO_PONG, CAUSE_STALLED, FREE, GONE, OPEN, PEER_CLOSED, PING_NONE,
     PING_QUEUED, PING_TAKEN, Sink,
 )
+from fastfan._limits cimport limits_review_all
 from fastfan._log cimport FRAME_PING, frame_write_header
-from fastfan._pool cimport pool_ease
-from fastfan._sync cimport load_acquire
 from fastfan._mailbox cimport poller
+from fastfan._pool cimport pool_ease
 from fastfan._sink cimport sink_owes, sink_queue_control
+from fastfan._sync cimport load_acquire
 from fastfan._table cimport table_at
 
 
@@ -31,7 +32,7 @@ cdef void clocks_start(Loop *loop) noexcept nogil:
         loop.ticking, loop.last_tick_ns = True, loop.now_ns
 
 
-cdef void clocks_tick(Loop *loop) noexcept nogil:
+cdef void tick(Loop *loop) noexcept nogil:
     """Advances the clocks of the stalled and the closing."""
     cdef uint64_t step_ns = min(loop.now_ns - loop.last_tick_ns, 2 * loop.tick_ns)
     cdef uint32_t slot
@@ -72,9 +73,9 @@ cdef uint64_t random_below(Loop *loop, uint64_t bound) noexcept nogil:
     return loop.random % bound if bound else 0
 
 
-cdef void clocks_beat(Loop *loop, uint64_t interval_ns, uint64_t deadline_ns, uint64_t longest_ns) noexcept nogil:
+cdef void beat(Loop *loop) noexcept nogil:
     """Pings who is due and condemns who did not answer. A peer's time runs only while nothing of ours is in its way."""
-    cdef uint64_t step_ns = min(loop.now_ns - loop.last_beat_ns, longest_ns)
+    cdef uint64_t step_ns = min(loop.now_ns - loop.last_beat_ns, loop.beat_longest_ns)
     cdef uint32_t slot
     cdef uint8_t ping[2]
     cdef Sink *sink
@@ -86,14 +87,30 @@ cdef void clocks_beat(Loop *loop, uint64_t interval_ns, uint64_t deadline_ns, ui
             continue
         if sink.ping == PING_TAKEN and not (sink.blocked or sink.lent or sink.held):
             sink.pong_waited_ns += step_ns
-            if sink.pong_waited_ns > deadline_ns:
+            if sink.pong_waited_ns > loop.pong_deadline_ns:
                 connection_condemn(loop, sink, CAUSE_NO_PONG)
                 continue
         if sink.until_ping_ns == 0:
-            sink.until_ping_ns = 1 + random_below(loop, interval_ns)
+            sink.until_ping_ns = 1 + random_below(loop, loop.ping_interval_ns)
         elif sink.until_ping_ns > step_ns:
             sink.until_ping_ns -= step_ns
         elif sink.ping == PING_NONE and sink_queue_control(sink, ping, 2):
-            sink.ping, sink.until_ping_ns = PING_QUEUED, interval_ns
+            sink.ping, sink.until_ping_ns = PING_QUEUED, loop.ping_interval_ns
             loop.counters.pings += 1
             connection_flush(loop, sink)
+
+
+cdef inline bint is_due(Loop *loop, uint64_t due_ns, bint polled_all) noexcept nogil:
+    return due_ns != 0 and (polled_all or loop.now_ns - due_ns > loop.tick_ns)
+
+
+cdef void clocks_judge(Loop *loop, bint polled_all) noexcept nogil:
+    """Ticks and beats that are due. Only after everything that was ready has been looked at, so that nobody is judged
+    whose bytes were there already; but not never, however much there is."""
+    if is_due(loop, loop.tick_due_ns, polled_all):
+        loop.tick_due_ns = 0
+        tick(loop)
+        limits_review_all(loop)
+    if is_due(loop, loop.beat_due_ns, polled_all):
+        loop.beat_due_ns = 0
+        beat(loop)

@@ -39,6 +39,10 @@ cdef struct Loop:
     uint64_t random
     bint ticking
     uint64_t tick_due_ns        # when a tick that still waits was due; 0: none
+    uint64_t beat_due_ns        # the same of a beat, whose terms follow
+    uint64_t ping_interval_ns
+    uint64_t pong_deadline_ns
+    uint64_t beat_longest_ns
     bint room_wanted
     bint room_wanted_short      # asked for while memory was short
     TopicState *dirty           # topics with cursors to serve, in turn

@@ -10,14 +10,14 @@ Only this loop's thread touches its sinks and views; others leave commands. No P
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from fastfan._clocks cimport clocks_tick
+from fastfan._clocks cimport clocks_judge
 from fastfan._connection cimport (
     connection_abandon, connection_end, connection_flush, connection_receive, connections_bury,
 )
 from fastfan._cursor cimport ATTACHED, CAUSE_ABORTED, FREE, GONE, Sink, TopicState, View, view_resolve, view_trim
 from fastfan._dirty cimport dirty_add
 from fastfan._fanout cimport fanout_slice
-from fastfan._limits cimport limits_apply, limits_note_lag, limits_review_all
+from fastfan._limits cimport limits_apply, limits_note_lag
 from fastfan._sync cimport load_acquire
 from fastfan._mailbox cimport (
     Command, inbox_awake, inbox_clear, inbox_init, inbox_shut, inbox_sleep, inbox_take,
@@ -118,7 +118,7 @@ cdef void loop_turn(Loop *loop, uint64_t budget_ns) noexcept nogil:
         run_commands(loop)
         if loop.dirty != NULL:
             fanout_slice(loop)
-        tick_when_due(loop, count < POLLED_AT_ONCE)
+        clocks_judge(loop, count < POLLED_AT_ONCE)
         limits_apply(loop)
         connections_bury(loop)
         if loop.dirty == NULL and count < POLLED_AT_ONCE and inbox_sleep(&loop.inbox):
@@ -179,11 +179,3 @@ cdef void run_commands(Loop *loop) noexcept nogil:
         done = command
         command = command.next
         free(done)
-
-
-cdef void tick_when_due(Loop *loop, bint polled_all) noexcept nogil:
-    """Judges only after everything that was ready has been looked at; but not never, however much there is."""
-    if loop.tick_due_ns and (polled_all or loop.now_ns - loop.tick_due_ns > loop.tick_ns):
-        loop.tick_due_ns = 0
-        clocks_tick(loop)
-        limits_review_all(loop)

@@ -1,6 +1,6 @@
 """Orders: what the shell wants done with a connection, carried out by the thread that owns it."""
 
-from fastfan._clocks cimport clocks_beat, clocks_start
+from fastfan._clocks cimport clocks_start
 from fastfan._connection cimport (
     connection_abandon, connection_end, connection_flush, connection_leave_view, connection_lend, connection_receive,
     connection_return, memory_short, note_live,
@@ -30,7 +30,8 @@ cdef extern from "wire.h" nogil:
 cdef void orders_execute(Loop *loop, Command *command) noexcept nogil:
     cdef Sink *sink
     if command.kind == COMMAND_BEAT:
-        clocks_beat(loop, command.a, command.b, command.c)
+        loop.ping_interval_ns, loop.pong_deadline_ns, loop.beat_longest_ns = command.a, command.b, command.c
+        loop.beat_due_ns = loop.now_ns
         return
     if command.kind == COMMAND_WANT_ROOM:
         loop.room_wanted, loop.room_wanted_short = True, memory_short(loop)
