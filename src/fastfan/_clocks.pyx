@@ -60,7 +60,7 @@ cdef void tick(Loop *loop) noexcept nogil:
     loop.ticks += 1
     if loop.ticks % EASE_EVERY_TICKS == 0:
         pool_ease(loop.pool)
-    if load_acquire(&loop.table.used) == 0 and loop.pool.spare_bytes == 0:
+    if load_acquire(&loop.table.used) == 0 and loop.pool.spare_bytes == 0 and not loop.room_wanted:
         poller_tick(&loop.poll, 0)
         loop.ticking = False
 

@@ -9,6 +9,10 @@ from fastfan.errors import EngineClosed, MisuseError
 from fastfan.memory import default_memory_limit
 
 
+# Seconds: a century, which nanoseconds in 64 bits hold with room to spare.
+cdef double LONGEST = 3.2e9
+
+
 cdef class Core:
     """The base of Engine; of no use by itself."""
 
@@ -21,8 +25,11 @@ cdef class Core:
             max_memory_bytes = default_memory_limit()
         if max_memory_bytes < 1 << 20:
             raise MisuseError(f"max_memory_bytes={max_memory_bytes} is below 1048576; give the engine at least 1 MiB")
-        if write_timeout <= 0 or close_deadline <= 0:
-            raise MisuseError(f"write_timeout={write_timeout} and close_deadline={close_deadline} must be above 0 s")
+        if not (0 < write_timeout <= LONGEST and 0 < close_deadline <= LONGEST):
+            raise MisuseError(f"write_timeout={write_timeout} and close_deadline={close_deadline} must be above 0 s "
+                              f"and at most {LONGEST:g} s")
+        if notsent_bytes < 0:
+            raise MisuseError(f"notsent_bytes={notsent_bytes} is below 0; give bytes, or 0 for no limit")
         pool_init(&self.pool, max_memory_bytes)
         result = loop_init(&self.loop, &self.pool, to_ns(write_timeout), to_ns(close_deadline), notsent_bytes,
                            int.from_bytes(os.urandom(8), "little"))

@@ -82,7 +82,8 @@ cdef struct Sink:
     bint lagging                # at the last review: over pace_lag_bytes; and moving
     bint moving
     Sink *held_next
-    Sink *doomed_next           # found guilty by a lag rule in this turn
+    bint doomed                 # found guilty by a lag rule in this turn
+    Sink *doomed_next
     Sink *grave_next
     # Clocks: nanoseconds that passed while they ran (see _loop.pyx).
     uint64_t took_ns            # when the kernel last took a byte

@@ -8,6 +8,7 @@ that the program holds stays as well.
 """
 
 import enum
+import threading
 import weakref
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -70,6 +71,7 @@ cdef class Engine(Core):
         # Core's own __cinit__ has taken the arguments.
         self.topics = weakref.WeakValueDictionary()
         self.kept = {}
+        self.naming = threading.Lock()
 
     def __del__(self):
         self.close()
@@ -79,6 +81,10 @@ cdef class Engine(Core):
     def topic(self, str name, *, max_lag_bytes=64 << 20, max_lag_messages=None, max_lag_age=None,
               pace_lag_bytes=4 << 20):
         self.check_open()
+        with self.naming:
+            return self._named(name, max_lag_bytes, max_lag_messages, max_lag_age, pace_lag_bytes)
+
+    def _named(self, str name, max_lag_bytes, max_lag_messages, max_lag_age, pace_lag_bytes):
         topic = self.topics.get(name)
         if topic is None:
             topic = Topic.__new__(Topic, self, name)
@@ -192,6 +198,7 @@ cdef class Engine(Core):
         cdef uint64_t now_ns = clock_ns()
         cdef list idle = []
         cdef size_t swept = 0
+        self.check_open()
         for topic in list(self.kept.values()):
             if topic.state.clients == 0 and not topic.state.queued:
                 idle.append((topic.state.idle_since_ns, topic.name))
@@ -204,6 +211,7 @@ cdef class Engine(Core):
         return swept
 
     def topics_kept(self):
+        self.check_open()
         return list(self.kept.values())
 
     @property
@@ -212,6 +220,7 @@ cdef class Engine(Core):
 
     def stats(self):
         return {
+            "topics": len(self.kept),
             "connections": load_acquire(&self.loop.table.used),
             "memory_bytes": load_acquire(&self.pool.used_bytes),
             "spare_bytes": self.pool.spare_bytes,

@@ -11,9 +11,10 @@ time. Until then nothing can be over a bound that the log's whole span is not ov
 Called by the I/O thread that owns the view.
 """
 
-from fastfan._cursor cimport CAUSE_NONE, CAUSE_TOO_FAR_BEHIND, OPEN, ROLE_SUBSCRIBER, View
+from fastfan._cursor cimport OPEN, ROLE_SUBSCRIBER, View, view_resolve
 from fastfan._log cimport segment_offset_at
-from fastfan._sync cimport load_acquire
+from fastfan._pool cimport Segment
+from fastfan._sync cimport load_acquire, load_acquire_pointer
 
 
 cdef extern from "clock.h" nogil:
@@ -48,16 +49,30 @@ cdef bint lag_review_due(TopicState *topic, uint64_t now_ns) noexcept nogil:
     return now_ns >= view.review_at_ns and (view.paced or lag_span(topic) > least)
 
 
+cdef Segment *first_owed(TopicState *topic, Sink *sink, uint64_t *at) noexcept nogil:
+    """Where the first byte it does not have lies; the cursor itself stays where it is."""
+    cdef Segment *segment = sink.segment
+    at[0] = sink.at
+    if sink.sequence < topic.view.floor or segment == NULL:
+        segment, at[0] = topic.view.floor_segment, 0
+    if segment != NULL and at[0] >= load_acquire(&segment.end):
+        segment, at[0] = <Segment *>load_acquire_pointer(&segment.next), 0
+    return segment
+
+
 cdef bint too_far_behind(TopicState *topic, Sink *sink, uint64_t lag, uint64_t now_ns) noexcept nogil:
+    cdef uint64_t at = 0
     cdef uint64_t offset
     cdef uint64_t time_ns = 0
+    cdef Segment *segment
     if lag > topic.max_lag_bytes:
         return True
-    if lag == 0 or sink.segment == NULL or not (topic.max_lag_messages or topic.max_lag_age_ns):
+    if lag == 0 or not (topic.max_lag_messages or topic.max_lag_age_ns):
         return False
-    if sink.sequence < topic.view.floor:
-        return False    # it has not looked since the log was emptied: what it is owed is new
-    offset = segment_offset_at(sink.segment, sink.at, &time_ns)
+    segment = first_owed(topic, sink, &at)
+    if segment == NULL:
+        return False
+    offset = segment_offset_at(segment, at, &time_ns)
     if topic.max_lag_messages and load_acquire(&topic.log.next_offset) - offset > topic.max_lag_messages:
         return True
     return topic.max_lag_age_ns != 0 and time_ns != 0 and time_ns + topic.max_lag_age_ns < now_ns
@@ -69,6 +84,7 @@ cdef void lag_review(TopicState *topic, uint64_t now_ns, Sink **doomed) noexcept
     cdef uint64_t lag
     cdef uint32_t index
     cdef Sink *sink
+    view_resolve(topic)
     view.moving = view.lagging = 0
     for index in range(view.count):
         sink = view.sinks[index]
@@ -77,8 +93,8 @@ cdef void lag_review(TopicState *topic, uint64_t now_ns, Sink **doomed) noexcept
         sink.lagging = sink.moving and lag > topic.pace_lag_bytes
         view.moving += sink.moving
         view.lagging += sink.lagging
-        if sink.state == OPEN and sink.cause == CAUSE_NONE and too_far_behind(topic, sink, lag, now_ns):
-            sink.cause = CAUSE_TOO_FAR_BEHIND
+        if sink.state == OPEN and not sink.doomed and too_far_behind(topic, sink, lag, now_ns):
+            sink.doomed = True
             sink.doomed_next = doomed[0]
             doomed[0] = sink
     view.paced = view.lagging > 0 and 2 * view.lagging >= view.moving

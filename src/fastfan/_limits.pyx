@@ -5,7 +5,7 @@ once a round. Called by the I/O thread.
 """
 
 from fastfan._connection cimport connection_condemn, connection_receive, memory_short, must_wait
-from fastfan._cursor cimport CAUSE_MEMORY, GONE, Sink
+from fastfan._cursor cimport CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, GONE, Sink
 from fastfan._lag cimport lag_farthest, lag_review, lag_review_due, lag_span
 from fastfan._sync cimport load_acquire
 from fastfan._mailbox cimport EVENT_ROOM, outbox_put
@@ -34,7 +34,7 @@ cdef void limits_review_all(Loop *loop) noexcept nogil:
 cdef void limits_apply(Loop *loop) noexcept nogil:
     """Carries out what the reviews found, and the memory limit."""
     condemn_doomed(loop)
-    while load_acquire(&loop.pool.used_bytes) >= loop.pool.limit_bytes and evict(loop):
+    while load_acquire(&loop.pool.used_bytes) > loop.pool.limit_bytes and evict(loop):
         continue
     if loop.held != NULL:
         release_held(loop)
@@ -47,7 +47,8 @@ cdef void condemn_doomed(Loop *loop) noexcept nogil:
     while loop.doomed != NULL:
         sink = loop.doomed
         loop.doomed = sink.doomed_next
-        connection_condemn(loop, sink, sink.cause)
+        sink.doomed = False
+        connection_condemn(loop, sink, CAUSE_TOO_FAR_BEHIND)
 
 
 cdef bint evict(Loop *loop) noexcept nogil:

@@ -24,6 +24,12 @@ cdef struct Log:
     uint64_t end_position       # stream position after the last frame; release/acquire
     uint64_t next_offset        # offset the next message will have; release/acquire
 
+cdef struct Foresight:
+    # What a batch would charge, before any of it is appended.
+    size_t block_bytes
+    size_t wish_bytes
+    size_t left_bytes           # room in the last segment
+
 cdef struct Partial:
     # A message still arriving, in the segment that will become part of the log.
     Segment *segment
@@ -31,8 +37,11 @@ cdef struct Partial:
 
 cdef void log_init(Log *log, Pool *pool, uint64_t epoch) noexcept nogil
 cdef void log_clear(Log *log) noexcept nogil
+cdef size_t log_wish(Log *log, size_t batch_bytes) noexcept nogil
+cdef void log_foresight(Log *log, Foresight *foresight, size_t batch_bytes) noexcept nogil
+cdef void log_foresee(Log *log, Foresight *foresight, size_t payload_bytes) noexcept nogil
 cdef bint log_append(Log *log, uint8_t opcode, const uint8_t *payload, size_t payload_bytes,
-                     size_t batch_bytes, uint64_t now_ns) noexcept nogil
+                     size_t wish_bytes, uint64_t now_ns) noexcept nogil
 cdef bint log_append_partial(Log *log, Partial *partial, uint8_t opcode, uint64_t now_ns) noexcept nogil
 cdef void log_count_unseen(Log *log, size_t payload_bytes) noexcept nogil
 cdef void log_trim(Log *log, uint64_t keep_from_sequence) noexcept nogil

@@ -20,7 +20,8 @@ Rules kept here:
 from libc.string cimport memcpy, memset
 
 from fastfan._pool cimport (
-    MARK_STRIDE, SIZE_CLASSES, Mark, block_free, block_grow, block_new, class_capacity, pool_allows, pool_release,
+    MARK_STRIDE, SIZE_CLASSES, Mark, block_free, block_grow, block_new, class_capacity, pool_allows,
+    pool_block_bytes, pool_capacity, pool_release,
     pool_take, segment_reset,
 )
 from fastfan._sync cimport (
@@ -78,17 +79,36 @@ cdef inline void segment_mark(Segment *segment, size_t frame_bytes, uint64_t now
         stride += 1
 
 
+cdef size_t log_wish(Log *log, size_t batch_bytes) noexcept nogil:
+    """How large new segments should be for a batch of that many bytes of frames: a log that grows takes larger ones,
+    a quiet one holds little."""
+    return max(batch_bytes, 0 if log.head == NULL else (log.end_position - log.head.base) // 2)
+
+
+cdef void log_foresee(Log *log, Foresight *foresight, size_t payload_bytes) noexcept nogil:
+    """Adds to `foresight.block_bytes` what appending this message too would charge; messages in their order."""
+    cdef size_t frame_bytes = frame_header_size(payload_bytes) + payload_bytes
+    if foresight.left_bytes < frame_bytes:
+        foresight.block_bytes += pool_block_bytes(frame_bytes, foresight.wish_bytes)
+        foresight.left_bytes = pool_capacity(frame_bytes, foresight.wish_bytes)
+    foresight.left_bytes -= frame_bytes
+
+
+cdef void log_foresight(Log *log, Foresight *foresight, size_t batch_bytes) noexcept nogil:
+    foresight.block_bytes = 0
+    foresight.wish_bytes = log_wish(log, batch_bytes)
+    foresight.left_bytes = 0 if log.tail == NULL else log.tail.capacity - log.tail.end
+
+
 cdef bint log_append(Log *log, uint8_t opcode, const uint8_t *payload, size_t payload_bytes,
-                     size_t batch_bytes, uint64_t now_ns) noexcept nogil:
-    """Frames the payload at the end. `batch_bytes`: what is about to be appended in all, this frame included; it
-    picks the segment's size, so that a quiet topic holds little. False: the system has no memory."""
+                     size_t wish_bytes, uint64_t now_ns) noexcept nogil:
+    """Frames the payload at the end. A new segment has room for `wish_bytes` (see log_wish) where a size class has it.
+    False: the system has no memory."""
     cdef size_t frame_bytes = frame_header_size(payload_bytes) + payload_bytes
     cdef Segment *segment = log.tail
-    cdef size_t span
     cdef uint8_t *out
     if segment == NULL or segment.capacity - segment.end < frame_bytes:
-        span = 0 if log.head == NULL else log.end_position - log.head.base
-        segment = pool_take(log.pool, frame_bytes, max(batch_bytes, span // 2))
+        segment = pool_take(log.pool, frame_bytes, wish_bytes)
         if segment == NULL:
             return False
         log_link(log, segment, now_ns)
@@ -161,7 +181,7 @@ cdef bint log_append_partial(Log *log, Partial *partial, uint8_t opcode, uint64_
     if segment != NULL:
         payload = <uint8_t *>segment + sizeof(Segment) + FRAME_HEADER_MAX
     if header_bytes + payload_bytes <= class_capacity(SIZE_CLASSES - 1):
-        if not log_append(log, opcode, payload, payload_bytes, header_bytes + payload_bytes, now_ns):
+        if not log_append(log, opcode, payload, payload_bytes, log_wish(log, header_bytes + payload_bytes), now_ns):
             return False
         partial_drop(log.pool, partial)
         return True

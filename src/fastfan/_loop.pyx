@@ -90,7 +90,7 @@ cdef void loop_shut(Loop *loop) noexcept nogil:
     cdef TopicState *dirty = NULL
     inbox_take(&loop.inbox, &command, &dirty, &dirty)
     while command != NULL:
-        orders_refuse(command)
+        orders_refuse(loop, command)
         done, command = command, command.next
         free(done)
     for slot in range(<uint32_t>load_acquire(&loop.table.high_slot)):

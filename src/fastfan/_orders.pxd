@@ -6,4 +6,4 @@ from fastfan._loop cimport Loop
 from fastfan._mailbox cimport Command
 
 cdef void orders_execute(Loop *loop, Command *command) noexcept nogil
-cdef void orders_refuse(Command *command) noexcept nogil
+cdef void orders_refuse(Loop *loop, Command *command) noexcept nogil

@@ -12,9 +12,9 @@ from fastfan._cursor cimport (
 from fastfan._sync cimport mutex_lock, mutex_unlock
 from fastfan._mailbox cimport (
     COMMAND_ABORT, COMMAND_BEAT, COMMAND_CLOSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, COMMAND_WANT_ROOM,
-    THEN_DISCARD, poller,
+    EVENT_DEPARTED, THEN_DISCARD, outbox_put, poller,
 )
-from fastfan._sink cimport sink_move, sink_queue_close, sink_queue_control
+from fastfan._sink cimport sink_free_buffers, sink_move, sink_queue_close, sink_queue_control
 from fastfan._table cimport table_find
 
 
@@ -35,6 +35,7 @@ cdef void orders_execute(Loop *loop, Command *command) noexcept nogil:
         return
     if command.kind == COMMAND_WANT_ROOM:
         loop.room_wanted, loop.room_wanted_short = True, memory_short(loop)
+        clocks_start(loop)
         return
     sink = table_find(&loop.table, command.token)
     if command.kind == COMMAND_START:
@@ -61,10 +62,15 @@ cdef void orders_execute(Loop *loop, Command *command) noexcept nogil:
         connection_receive(loop, sink)
 
 
-cdef void orders_refuse(Command *command) noexcept nogil:
-    """For a loop that will not turn again: a descriptor on its way in is closed."""
-    if command.kind == COMMAND_START:
-        wire_reset(<int>command.a)
+cdef void orders_refuse(Loop *loop, Command *command) noexcept nogil:
+    """For a loop that will not turn again: a connection on its way in ends here."""
+    cdef Sink *sink = table_find(&loop.table, command.token)
+    if command.kind != COMMAND_START:
+        return
+    wire_reset(<int>command.a)
+    if sink != NULL and sink.state == ATTACHED:
+        outbox_put(&loop.outbox, EVENT_DEPARTED, sink.token, CAUSE_ABORTED, 0, NULL, 0)
+        connection_abandon(loop, sink)
 
 
 cdef void start(Loop *loop, Sink *sink, Command *command) noexcept nogil:
@@ -105,8 +111,12 @@ cdef void close(Loop *loop, Sink *sink, Command *command) noexcept nogil:
         sink_queue_close(sink, command.data, command.data_bytes, command.b != 0)
         note_live(loop, sink.topic)
     if discards:
-        if sink.in_view and sink.close == NULL:
-            connection_leave_view(loop, sink, False)
+        if sink.close == NULL and not sink.close_sent:
+            # Without a Close of ours the stream ends where it stands, perhaps inside a frame.
+            if sink.in_view:
+                connection_leave_view(loop, sink, False)
+            sink_free_buffers(sink)
+            sink.write_dead = True
         # What Python may still hold of it is of no use any more.
         connection_return(loop, sink)
         sink.readable = True

@@ -48,6 +48,8 @@ cdef void pool_clear(Pool *pool) noexcept nogil
 cdef void pool_release(Pool *pool, Segment *segment) noexcept nogil
 cdef void pool_ease(Pool *pool) noexcept nogil
 cdef bint pool_allows(Pool *pool, uint64_t more_bytes) noexcept nogil
+cdef size_t pool_block_bytes(size_t need_bytes, size_t wish_bytes) noexcept nogil
+cdef size_t pool_capacity(size_t need_bytes, size_t wish_bytes) noexcept nogil
 cdef Segment *pool_take(Pool *pool, size_t need_bytes, size_t wish_bytes) noexcept nogil
 cdef size_t class_capacity(int size_class) noexcept nogil
 cdef Segment *block_new(size_t block_bytes) noexcept nogil

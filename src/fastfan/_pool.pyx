@@ -87,16 +87,33 @@ cdef void segment_reset(Segment *segment, int size_class) noexcept nogil:
         segment.marks = <Mark *>(<uint8_t *>segment + block_bytes - sizeof(Mark) * (block_bytes // MARK_STRIDE))
 
 
-cdef Segment *pool_take(Pool *pool, size_t need_bytes, size_t wish_bytes) noexcept nogil:
-    """A segment with room for `need_bytes`, and for `wish_bytes` where a size class has it; NULL: no memory."""
+cdef int class_for(size_t need_bytes, size_t wish_bytes) noexcept nogil:
+    # The smallest with room for what is needed and, where one has it, for what is wished; -1: none.
     cdef int size_class = 0
-    cdef Segment *segment = NULL
     cdef size_t wanted = max(need_bytes, min(wish_bytes, class_capacity(SIZE_CLASSES - 1)))
     while size_class < SIZE_CLASSES and class_capacity(size_class) < wanted:
         size_class += 1
-    if size_class == SIZE_CLASSES:
+    return size_class if size_class < SIZE_CLASSES else -1
+
+
+cdef size_t pool_block_bytes(size_t need_bytes, size_t wish_bytes) noexcept nogil:
+    """What pool_take() would charge for the same."""
+    cdef int size_class = class_for(need_bytes, wish_bytes)
+    return sizeof(Segment) + need_bytes if size_class < 0 else class_block_bytes(size_class)
+
+
+cdef size_t pool_capacity(size_t need_bytes, size_t wish_bytes) noexcept nogil:
+    """The capacity of what pool_take() would give."""
+    cdef int size_class = class_for(need_bytes, wish_bytes)
+    return need_bytes if size_class < 0 else class_capacity(size_class)
+
+
+cdef Segment *pool_take(Pool *pool, size_t need_bytes, size_t wish_bytes) noexcept nogil:
+    """A segment with room for `need_bytes`, and for `wish_bytes` where a size class has it; NULL: no memory."""
+    cdef int size_class = class_for(need_bytes, wish_bytes)
+    cdef Segment *segment = NULL
+    if size_class < 0:
         segment = block_new(sizeof(Segment) + need_bytes)
-        size_class = -1
     else:
         mutex_lock(&pool.lock)
         segment = pool.spare[size_class]

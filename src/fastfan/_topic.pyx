@@ -12,12 +12,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
 
 from fastfan._log cimport (
-    FRAME_BINARY, FRAME_TEXT, frame_header_size, log_append, log_append_partial, log_clear, log_count_unseen,
-    log_init, partial_drop, partial_extend,
+    FRAME_BINARY, FRAME_TEXT, Foresight, frame_header_size, log_append, log_append_partial, log_clear,
+    log_count_unseen, log_foresee, log_foresight, log_init, partial_drop, partial_extend,
 )
+from fastfan._mailbox cimport inbox_mark_dirty
 from fastfan._pool cimport pool_allows
 from fastfan._sync cimport load_acquire, mutex_lock, mutex_unlock
-from fastfan._mailbox cimport inbox_mark_dirty
 
 from fastfan.errors import MisuseError, Overloaded
 
@@ -27,6 +27,17 @@ cdef extern from "Python.h":
 
 cdef extern from "clock.h" nogil:
     uint64_t clock_ns()
+
+cdef enum Appended:
+    APPENDED
+    OVER_LIMIT
+    NO_MEMORY
+
+cdef struct Batch:
+    Piece *pieces
+    size_t count
+    size_t frame_bytes      # of all their frames
+    uint64_t last_offset
 
 
 @cython.no_gc_clear
@@ -73,6 +84,7 @@ cdef class Topic:
         cdef size_t count = len(items)
         cdef size_t index
         cdef Piece *pieces
+        self.core.check_open()
         if count == 0:
             return self.state.log.next_offset - 1
         pieces = <Piece *>malloc(count * sizeof(Piece))
@@ -86,41 +98,24 @@ cdef class Topic:
             free(pieces)
 
     def partial(self, *, bint text=False):
-        cdef Partial partial = Partial.__new__(Partial)
         self.core.check_open()
-        partial.topic, partial.text = self, text
-        return partial
+        return Partial.__new__(Partial, self, text)
 
     cdef uint64_t append(self, Piece *pieces, size_t count, bint strict) except 0:
+        cdef Batch batch
+        cdef Appended outcome
         cdef size_t index
-        cdef size_t batch_bytes = 0
-        cdef uint64_t offset
-        cdef uint64_t now_ns = clock_ns()
-        cdef bint stored = True
-        cdef TopicState *state = &self.state
         self.core.check_open()
+        batch.pieces, batch.count, batch.frame_bytes = pieces, count, 0
         for index in range(count):
-            batch_bytes += frame_header_size(pieces[index].data_bytes) + pieces[index].data_bytes
-        if strict and not pool_allows(&self.core.pool, batch_bytes):
-            raise overloaded(self.core, batch_bytes)
+            batch.frame_bytes += frame_header_size(pieces[index].data_bytes) + pieces[index].data_bytes
         with nogil:
-            mutex_lock(&state.log.lock)
-            for index in range(count):
-                if state.listeners == 0:
-                    log_count_unseen(&state.log, pieces[index].data_bytes)
-                    continue
-                stored = log_append(&state.log, pieces[index].opcode, pieces[index].data, pieces[index].data_bytes,
-                                    batch_bytes, now_ns)
-                if not stored:
-                    break
-            offset = state.log.next_offset - 1
-            state.idle_since_ns = now_ns
-            mutex_unlock(&state.log.lock)
-            if state.view.count:
-                inbox_mark_dirty(&self.core.loop.inbox, state)
-        if not stored:
-            raise Overloaded(f"the system has no memory for a message of {pieces[index].data_bytes} bytes; free some")
-        return offset
+            outcome = append_batch(&self.state, &batch, strict)
+            if self.state.view.count:
+                inbox_mark_dirty(&self.core.loop.inbox, &self.state)
+        if outcome != APPENDED:
+            raise overloaded(self.core, batch.frame_bytes)
+        return batch.last_offset
 
     # --- what it is like now ---
 
@@ -155,6 +150,9 @@ cdef class Topic:
 @cython.no_gc_clear
 cdef class Partial:
     """See the stub (_topic.pyi) for the contract of every method."""
+
+    def __cinit__(self, Topic topic not None, bint text):
+        self.topic, self.text = topic, text
 
     def __dealloc__(self):
         if self.topic is not None:
@@ -199,6 +197,38 @@ cdef class Partial:
 cdef object to_item(object data):
     # Through a memoryview, because bytes(5) is five zeros.
     return data if isinstance(data, (bytes, str)) else bytes(memoryview(data))
+
+
+cdef Appended append_batch(TopicState *state, Batch *batch, bint strict) noexcept nogil:
+    """Any thread. Over the limit nothing is appended; without memory from the system, what fitted is."""
+    cdef Appended outcome = APPENDED
+    cdef Piece *end = batch.pieces + batch.count
+    cdef Piece *piece = batch.pieces
+    cdef uint64_t now_ns = clock_ns()
+    cdef Foresight foresight
+    mutex_lock(&state.log.lock)
+    log_foresight(&state.log, &foresight, batch.frame_bytes)
+    if strict and not batch_fits(state, batch, &foresight):
+        outcome = OVER_LIMIT
+    while outcome == APPENDED and piece < end:
+        if state.listeners == 0:
+            log_count_unseen(&state.log, piece.data_bytes)
+        elif not log_append(&state.log, piece.opcode, piece.data, piece.data_bytes, foresight.wish_bytes, now_ns):
+            outcome = NO_MEMORY
+        piece += 1
+    batch.last_offset = state.log.next_offset - 1
+    state.idle_since_ns = now_ns
+    mutex_unlock(&state.log.lock)
+    return outcome
+
+
+cdef bint batch_fits(TopicState *state, Batch *batch, Foresight *foresight) noexcept nogil:
+    cdef Piece *end = batch.pieces + batch.count
+    cdef Piece *piece = batch.pieces
+    while piece < end:
+        log_foresee(&state.log, foresight, piece.data_bytes)
+        piece += 1
+    return foresight.block_bytes == 0 or pool_allows(state.log.pool, foresight.block_bytes)
 
 
 cdef int to_piece(object item, Piece *piece) except -1:

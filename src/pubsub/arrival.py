@@ -48,13 +48,13 @@ _RETRY = ((b"Retry-After", b"1"),)
 class _Arrival:
     """A socket that is not the engine's yet. `upgrade` is None once it got its answer and only its end is awaited."""
 
-    __slots__ = ("fileno", "since", "sock", "upgrade")
+    __slots__ = ("fileno", "sock", "upgrade", "waited")
 
-    def __init__(self, sock: socket.socket, upgrade: ServerUpgrade, since: float) -> None:
+    def __init__(self, sock: socket.socket, upgrade: ServerUpgrade) -> None:
         self.sock = sock
         self.fileno = sock.fileno()
         self.upgrade: ServerUpgrade | None = upgrade
-        self.since = since
+        self.waited = 0.0  # seconds, for the request or for its end
 
 
 class Door:
@@ -99,7 +99,7 @@ class Door:
                 self._pause(error)
                 return
             sock.setblocking(False)
-            arrival = _Arrival(sock, ServerUpgrade(max_head_bytes=self._options.max_head_bytes), self._loop.time())
+            arrival = _Arrival(sock, ServerUpgrade(max_head_bytes=self._options.max_head_bytes))
             # Most clients have sent their request by now: then no reader is needed at all.
             if self._receive(arrival):
                 self._arrivals[arrival.fileno] = arrival
@@ -192,7 +192,7 @@ class Door:
 
     def _answer(self, arrival: _Arrival, answer: bytes) -> bool:
         """The last we say. Closing while the client still sends would reset the connection, and the answer with it."""
-        arrival.upgrade, arrival.since = None, self._loop.time()
+        arrival.upgrade, arrival.waited = None, 0.0
         try:
             # A few hundred bytes into a new socket's empty buffer: they fit, or there is nobody.
             arrival.sock.send(answer)
@@ -203,12 +203,13 @@ class Door:
 
     # --- upkeep ---
 
-    def age(self) -> None:
-        """Ends those whose request did not arrive within handshake_deadline, or who did not leave after an answer."""
-        now = self._loop.time()
+    def age(self, step: float) -> None:
+        """Advances everybody's clock by `step` seconds, and ends those whose request did not arrive within
+        handshake_deadline, or who did not leave after an answer."""
         for arrival in list(self._arrivals.values()):
             limit = self._options.handshake_deadline if arrival.upgrade else self._options.close_deadline
-            if now - arrival.since < limit:
+            arrival.waited += step
+            if arrival.waited < limit:
                 continue
             if arrival.upgrade is None or not self._refuse(arrival, _too_slow(limit)):
                 self._end(arrival)

@@ -20,7 +20,7 @@ class EventStream(AsyncIterator[Event]):
         self._events: deque[Event] = deque()
         self._limit = limit
         self._closed = False
-        self._reader: asyncio.Future[None] | None = None
+        self._readers: list[asyncio.Future[None]] = []
         self.dropped = 0
 
     def close(self) -> None:
@@ -28,25 +28,31 @@ class EventStream(AsyncIterator[Event]):
         self._closed = True
         self._wake()
 
-    def _put(self, event: Event) -> None:
+    def _put(self, event: Event) -> bool:
+        """Whether it found room."""
         if self._closed:
-            return
+            return True
         if len(self._events) >= self._limit:
             self.dropped += 1
-            return
+            return False
         self._events.append(event)
         self._wake()
+        return True
 
     def _wake(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+        # Every task that reads: each looks for itself whether something is left for it.
+        for reader in self._readers:
+            if not reader.done():
+                reader.set_result(None)
+        self._readers.clear()
 
     async def __anext__(self) -> Event:
         while not self._events:
             if self._closed:
                 raise StopAsyncIteration
-            self._reader = asyncio.get_running_loop().create_future()
-            await self._reader
+            reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._readers.append(reader)
+            await reader
         return self._events.popleft()
 
 
@@ -57,6 +63,7 @@ class EventStreams:
         self._limit = limit
         self._streams: WeakSet[EventStream] = WeakSet()
         self._closed = False
+        self.dropped = 0
 
     def open(self) -> EventStream:
         stream = EventStream(self._limit)
@@ -67,16 +74,12 @@ class EventStreams:
 
     def put(self, event: Event) -> None:
         for stream in self._streams:
-            stream._put(event)
+            self.dropped += not stream._put(event)
 
     @property
     def wanted(self) -> bool:
         """Whether anybody reads: else an event need not be made."""
         return len(self._streams) > 0
-
-    @property
-    def dropped(self) -> int:
-        return sum(stream.dropped for stream in self._streams)
 
     def close(self) -> None:
         self._closed = True

@@ -110,12 +110,19 @@ class Server:
             raise MisuseError(str(error)) from None
 
     async def room(self, topic: str) -> None:
-        """Waits until publishing to the topic would be taken up: it is not paced, and memory is not short."""
-        state = self._topic(topic_path(topic))
-        while not self._engine.roomy or state.paced:
-            self._room.clear()
-            self._engine.want_room()
-            await self._room.wait()
+        """Waits until publishing to the topic would be taken up: it is not paced, and memory is not short.
+
+        Raises MisuseError for a topic that is no path, and when the server is closed.
+        """
+        path = topic_path(topic)
+        try:
+            state = self._topic(path)
+            while not self._engine.roomy or state.paced:
+                self._room.clear()
+                self._engine.want_room()
+                await self._room.wait()
+        except fastfan.MisuseError as error:
+            raise MisuseError(str(error)) from None
 
     def _on_room(self) -> None:
         self._room.set()
@@ -132,7 +139,7 @@ class Server:
         return Stats(
             publishers=self._sessions.publishers,
             subscribers=self._sessions.subscribers,
-            topics=len(self._engine.topics_kept()),
+            topics=engine["topics"],
             messages=tally.messages,
             message_bytes=tally.message_bytes,
             ignored_messages=tally.ignored_messages,
@@ -173,7 +180,7 @@ class Server:
         options = self._options
         # A step counts at most twice, so that a pause of this process is held against nobody.
         self._engine.beat(options.ping_interval, options.pong_deadline, 2 * step)
-        self._door.age()
+        self._door.age(step)
         self._sessions.age(step)
         self._engine.sweep_topics(options.topic_linger, options.max_lingering_topics)
 
@@ -281,21 +288,30 @@ def serve(
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"port {port} is not from 0 to 65535; give one of those, 0 for any free one")
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError, OverflowError) as error:
         place = ListenAddress(host, port)
         raise ConfigError(f"cannot listen on {place}: {error}; give HOST:PORT of this machine") from None
     listeners: list[socket.socket] = []
+    missing: OSError | None = None
     for family, _kind, _protocol, _name, address in dict.fromkeys(found):
         # The first one's port holds for all, so that port 0 is one port on every address.
         wanted = (address[0], listeners[0].getsockname()[1] if listeners else port, *address[2:])
         try:
             listeners.append(_listen_on(socket.AddressFamily(family), wanted))
         except OSError as error:
+            if not host and error.errno == errno.EAFNOSUPPORT:
+                # All interfaces, on a system without IPv6: the other family will do.
+                missing = error
+                continue
             for listener in listeners:
                 listener.close()
             raise ConfigError(f"cannot listen on {ListenAddress(host, port)}: {_why(error)}") from None
+    if missing is not None and not listeners:
+        raise ConfigError(f"cannot listen on {ListenAddress(host, port)}: {_why(missing)}")
     return listeners
 
 

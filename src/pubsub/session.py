@@ -233,10 +233,11 @@ class Sessions:
         self._tell(session, _LEFT)
 
     def age(self, step: float) -> None:
-        """Advances the clocks of messages on their way by `step` seconds, but not of those that are held back."""
+        """Advances the clocks of messages on their way by `step` seconds, but not of those whose topic is paced."""
         limit = self._options.message_timeout
         for session in list(self._arriving.values()):
-            if session.topic.paced or not self._engine.roomy:
+            # Not while its topic is paced. While memory is short it counts: unfinished messages may be what fills it.
+            if session.topic.paced:
                 continue
             session.waited += step
             if session.waited > limit:

@@ -1,15 +1,15 @@
 """Rigs: an engine each, closed with all its peers when the test is over."""
 
-import gc
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.engine import Pair, Rig, tcp_pair, unix_pair
+from tests.support.engine import Rig
+from tests.support.sockets import Pair, tcp_pair, unix_pair
 
 
 @pytest.fixture
-def make_rig(request: pytest.FixtureRequest) -> Iterator[Callable[..., Rig]]:
+def make_rig() -> Iterator[Callable[..., Rig]]:
     """Makes rigs with options of the test's own."""
     rigs: list[Rig] = []
 
@@ -20,10 +20,6 @@ def make_rig(request: pytest.FixtureRequest) -> Iterator[Callable[..., Rig]]:
     yield make
     for rig in rigs:
         rig.close()
-    # An engine's own descriptors go with the object. pytest would hold rig and topics beyond the look for leaks.
-    rigs.clear()
-    request.node.funcargs.clear()
-    gc.collect(0)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""The slow model of the engine: a topic is a list of frames, a subscriber a place in it and what it was sent besides."""
+"""The slow model: a topic is a list of messages, a subscriber a place in it and what it was sent besides."""
 
 from dataclasses import dataclass, field
 
-from tests.support.engine import BINARY, CLOSE, TEXT, frame, parse
+from tests.support.frames import BINARY, CLOSE, TEXT, frame, parse
 
 __all__ = ["ModelSubscriber", "ModelTopic"]
 
@@ -72,7 +72,9 @@ class ModelSubscriber:
             return
         assert rest == b"", f"{len(rest)} bytes of a frame that is not finished"
         assert head == self.head
-        assert [item for item in got if item[0] > 2 and item[0] != CLOSE] == [_split(control) for control, _ in self.controls]
+        assert [item for item in got if item[0] > 2 and item[0] != CLOSE] == [
+            _split(control) for control, _ in self.controls
+        ]
         data = [item for item in got if item[0] <= 2]
         if not self.cut:
             assert len(data) == len(self.data()), f"got {len(data)} of {len(self.data())} messages"

@@ -1,4 +1,4 @@
-"""Attach, then answer: the offset in the answer is exactly the first message a subscriber gets, whatever comes between."""
+"""Attach, then answer: the offset is exactly the first message a subscriber gets, whatever comes between."""
 
 import os
 from collections.abc import Callable
@@ -6,7 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from fastfan import DUPLEX, PUBLISHER, SUBSCRIBER, Cause, EventKind, Topic
-from tests.support.engine import Pair, Rig, descriptors_unchanged, frame, unix_pair
+from tests.support.engine import Rig
+from tests.support.frames import frame
+from tests.support.sockets import Pair, descriptors_unchanged, unix_pair
 
 HEAD = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 

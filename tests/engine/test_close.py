@@ -6,7 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from fastfan import DUPLEX, PUBLISHER, SUBSCRIBER, Cause, EventKind, Topic
-from tests.support.engine import CLOSE, Pair, Rig, frame, tcp_pair
+from tests.support.engine import Rig
+from tests.support.frames import CLOSE, frame
+from tests.support.sockets import Pair, tcp_pair
 
 BYE = frame(b"\x03\xe8", CLOSE)
 LARGE = bytes(200_000)

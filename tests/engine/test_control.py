@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from fastfan import DUPLEX, PUBLISHER, Topic
-from tests.support.engine import BINARY, CLOSE, PING, PONG, Pair, Rig, frame, parse
+from tests.support.engine import Rig
+from tests.support.frames import BINARY, CLOSE, PING, PONG, frame, parse
+from tests.support.sockets import Pair
 
 PING_FRAME = frame(b"", PING)
 BYE = frame(b"\x03\xe8bye", CLOSE)
@@ -51,7 +53,9 @@ def test_several_keep_their_order_at_one_boundary(rig: Rig, topic: Topic) -> Non
     for number in range(50):
         rig.engine.send(peer.token, pong(number) + PING_FRAME)
         rig.turn()
-    peer.expect(frame(LARGE), *(pong(number) + PING_FRAME for number in range(50)), *map(frame, ("a", LARGE, "b")))
+    peer.expect(
+        frame(LARGE), *(pong(number) + PING_FRAME for number in range(50)), frame("a"), frame(LARGE), frame("b")
+    )
 
 
 @pytest.mark.parametrize("size", [1, 100, 1306, 2000, 5000, 70_000])

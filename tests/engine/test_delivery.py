@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from fastfan import Cause, Topic
-from tests.support.engine import CLOSE, Pair, Rig, frame, tcp_pair, unix_pair
+from tests.support.engine import Rig
+from tests.support.frames import CLOSE, frame
+from tests.support.sockets import Pair, tcp_pair, unix_pair
 
 BYE = frame(b"\x03\xe8", CLOSE)
 
@@ -243,6 +245,17 @@ def test_spare_segments_are_bounded(rig: Rig, topic: Topic) -> None:
     assert rig.memory_bytes == 0
     assert 0 < rig.engine.stats()["spare_bytes"] <= 16 << 20
     os.close(fd)
+
+
+def test_spare_segments_go_back_to_the_system_after_a_while(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(close_deadline=0.04)  # ticks every 5 ms
+    topic = rig.engine.topic("/spare")
+    peer = rig.connect(topic)
+    topic.publish_many([bytes(1000)] * 3000)
+    peer.expect(frame(bytes(1000)) * 3000)
+    assert rig.engine.stats()["spare_bytes"] > 1_000_000
+    peer.close()
+    rig.until(lambda: rig.engine.stats()["spare_bytes"] == 0)
 
 
 def test_a_departure_in_mid_frame_names_the_peer_and_not_the_log(rig: Rig, topic: Topic) -> None:

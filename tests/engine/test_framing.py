@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from fastfan import MisuseError, Overloaded, Topic
-from tests.support.engine import BINARY, TEXT, Pair, Rig, frame, frame_bytes, parse
+from tests.support.engine import Rig
+from tests.support.frames import BINARY, TEXT, frame, frame_bytes, parse
+from tests.support.sockets import Pair
 
 # RFC 6455 section 5.2: 7 bits, 16 bits and 64 bits of length.
 LENGTH_BOUNDARIES = [0, 1, 2, 124, 125, 126, 127, 128, 255, 256, 65534, 65535, 65536, 65537]
@@ -97,7 +99,13 @@ def test_bytes_are_binary_and_str_is_text(rig: Rig, topic: Topic) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [bytearray(b"abcd"), memoryview(b"abcd"), memoryview(b"-abcd-")[1:5], memoryview(bytearray(b"abcd")), array("B", b"abcd")],
+    [
+        bytearray(b"abcd"),
+        memoryview(b"abcd"),
+        memoryview(b"-abcd-")[1:5],
+        memoryview(bytearray(b"abcd")),
+        array("B", b"abcd"),
+    ],
     ids=["bytearray", "memoryview", "slice", "writable", "array"],
 )
 def test_any_buffer_is_published_and_batched(

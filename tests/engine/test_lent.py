@@ -1,5 +1,6 @@
 """Lent connections: while Python has bytes of one, the engine reads no more of it; nothing is lost or overtaken."""
 
+import contextlib
 import random
 import socket
 from collections.abc import Callable
@@ -7,7 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from fastfan import DUPLEX, PUBLISHER, SUBSCRIBER, Cause, EventKind, Topic
-from tests.support.engine import Pair, Rig, frame, readable, tcp_pair
+from tests.support.engine import Rig
+from tests.support.frames import frame
+from tests.support.sockets import Pair, readable, tcp_pair
 
 CHUNK = 65536  # most that is lent at a time
 
@@ -56,9 +59,7 @@ def test_one_chunk_is_out_at_a_time(rig: Rig, topic: Topic) -> None:
     assert len(rig.of(peer, EventKind.LENT)) == 3
 
 
-def test_a_stream_of_any_length_comes_whole_and_in_order(
-    rig: Rig, topic: Topic, new_pair: Callable[..., Pair]
-) -> None:
+def test_a_stream_of_any_length_comes_whole_and_in_order(rig: Rig, topic: Topic, new_pair: Callable[..., Pair]) -> None:
     peer = rig.connect(topic, PUBLISHER, new_pair())
     data = random.Random(1).randbytes(3_000_000)
     rest = memoryview(data)
@@ -67,10 +68,8 @@ def test_a_stream_of_any_length_comes_whole_and_in_order(
     def all_came() -> bool:
         nonlocal rest
         if rest:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 rest = rest[peer.socket.send(rest) :]
-            except BlockingIOError:
-                pass
         for event in rig.of(peer, EventKind.LENT):
             got.extend(event.data)
             rig.engine.resume(peer.token)
@@ -102,9 +101,7 @@ def test_a_leftover_larger_than_a_chunk_comes_in_one_piece(rig: Rig, topic: Topi
     assert rig.memory_bytes == 0
 
 
-def test_the_end_of_the_stream_is_told_only_after_resume(
-    rig: Rig, topic: Topic, new_pair: Callable[..., Pair]
-) -> None:
+def test_the_end_of_the_stream_is_told_only_after_resume(rig: Rig, topic: Topic, new_pair: Callable[..., Pair]) -> None:
     peer = rig.connect(topic, PUBLISHER, new_pair())
     peer.send(b"last words")
     rig.until(lambda: rig.lent(peer) == b"last words")

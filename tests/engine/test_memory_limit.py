@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from fastfan import PUBLISHER, Cause, EventKind, Overloaded, Topic
-from tests.support.engine import CLOSE, Peer, Rig, frame, frame_bytes
+from tests.support.engine import Peer, Rig
+from tests.support.frames import CLOSE, frame, frame_bytes
 
 LIMIT = 1 << 20
 BIG = bytes(270_000)  # larger than any shared segment: each has one of its own, of just its size
@@ -68,8 +69,8 @@ def test_after_overloaded_a_reader_gets_what_was_appended_and_there_is_room_agai
     topic.publish(b"fits")
     slow.expect(frame(BIG), frame(b"fits"))
     assert rig.memory_bytes == 0
-    topic.publish(bytes(LIMIT - 100))
-    slow.expect(frame(bytes(LIMIT - 100)))
+    topic.publish(bytes(LIMIT - 2000))
+    slow.expect(frame(bytes(LIMIT - 2000)))
 
 
 def test_nobody_listening_still_means_overloaded_for_what_can_never_fit(rig: Rig, topic: Topic) -> None:

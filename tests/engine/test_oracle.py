@@ -3,6 +3,7 @@
 A failure names its seed; `FASTFAN_SEED=… pytest tests/engine/test_oracle.py` runs that one alone.
 """
 
+import contextlib
 import os
 import random
 import socket
@@ -13,7 +14,9 @@ import pytest
 
 from fastfan import DUPLEX, PUBLISHER, SUBSCRIBER, EventKind, Partial, Topic
 from tests.engine.model import ModelSubscriber, ModelTopic
-from tests.support.engine import CLOSE, PING, PONG, Peer, Rig, frame, tcp_pair, unix_pair
+from tests.support.engine import Peer, Rig
+from tests.support.frames import CLOSE, PING, PONG, frame
+from tests.support.sockets import tcp_pair, unix_pair
 
 SEEDS = [int(os.environ["FASTFAN_SEED"])] if "FASTFAN_SEED" in os.environ else [*range(16), None]
 OPERATIONS = 1500
@@ -164,10 +167,8 @@ class Run:
     def peer_writes(self) -> None:
         one = self.some()
         if one is not None:
-            try:
+            with contextlib.suppress(OSError):  # full, or closed by the engine
                 one.peer.socket.send(bytes(self.chance.randrange(1, 5000)))
-            except OSError:
-                pass  # full, or closed by the engine
 
     def peer_reads(self) -> None:
         one = self.some()
@@ -215,7 +216,12 @@ class Run:
         for one in self.connections:
             one.peer.close()
             one.model.aborted = True
-        self.rig.until(lambda: self.collect() or self.rig.connections == 0)
+
+        def all_gone() -> bool:
+            self.collect()
+            return self.rig.connections == 0
+
+        self.rig.until(all_gone)
         assert (self.rig.memory_bytes, [topic.clients for topic in self.topics]) == (0, [0] * len(self.topics))
 
     def read_out(self, one: Connection) -> None:

@@ -1,11 +1,13 @@
 """Pacing: publishers wait while half of those who move are far behind; nobody else makes them wait."""
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
 
 from fastfan import DUPLEX, PUBLISHER, SUBSCRIBER, Topic
-from tests.support.engine import Peer, Rig, frame
+from tests.support.engine import Peer, Rig
+from tests.support.frames import frame
 
 PACE = 100_000
 FAR = bytes(300_000)  # more than a subscriber may lag before it counts
@@ -194,10 +196,8 @@ def test_a_publisher_faster_than_its_subscriber_loses_nothing(rig: Rig) -> None:
 
     def all_through() -> bool:
         nonlocal sent
-        try:
+        with contextlib.suppress(BlockingIOError):
             sent += publisher.socket.send(data[sent : sent + 50_000])
-        except BlockingIOError:
-            pass
         for event in rig.of(publisher, 0):
             topic.publish(event.data)
             rig.engine.resume(publisher.token)

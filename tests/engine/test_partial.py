@@ -6,7 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from fastfan import Overloaded, Topic
-from tests.support.engine import BINARY, TEXT, Pair, Rig, frame
+from tests.support.engine import Rig
+from tests.support.frames import BINARY, TEXT, frame
+from tests.support.sockets import Pair
 
 LINKED_FROM = 262_144  # larger than any shared segment: linked into the log as it is
 
@@ -16,7 +18,9 @@ def topic(rig: Rig) -> Topic:
     return rig.engine.topic("/pieces")
 
 
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 260_000, LINKED_FROM, LINKED_FROM + 1, 1 << 20, 3_333_333])
+@pytest.mark.parametrize(
+    "size", [0, 1, 125, 126, 65535, 65536, 260_000, LINKED_FROM, LINKED_FROM + 1, 1 << 20, 3_333_333]
+)
 def test_pieces_become_one_frame_copied_when_small_and_linked_when_large(rig: Rig, topic: Topic, size: int) -> None:
     peer = rig.connect(topic)
     payload = random.Random(size).randbytes(size)
@@ -134,7 +138,9 @@ def test_several_grow_at_once_without_mixing(rig: Rig, topic: Topic) -> None:
     peer.expect(*map(frame, wanted))
 
 
-def test_linked_messages_among_small_ones_reach_slow_and_fast(rig: Rig, topic: Topic, new_pair: Callable[..., Pair]) -> None:
+def test_linked_messages_among_small_ones_reach_slow_and_fast(
+    rig: Rig, topic: Topic, new_pair: Callable[..., Pair]
+) -> None:
     fast, slow = rig.connect(topic, pair=new_pair()), rig.connect_slow(topic)
     wanted = []
     for number in range(12):

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from fastfan import DUPLEX, PUBLISHER, EventKind, Topic
-from tests.support.engine import CLOSE, Rig, frame, readable, unix_pair
+from tests.support.engine import Rig
+from tests.support.frames import CLOSE, frame
+from tests.support.sockets import readable, unix_pair
 
 
 @pytest.fixture

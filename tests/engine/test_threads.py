@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fastfan import SUBSCRIBER, EventKind, Topic
-from tests.support.engine import BINARY, TEXT, Peer, Rig, frame, parse, unix_pair
+from fastfan import SUBSCRIBER, EngineClosed, EventKind, Topic
+from tests.support.engine import Peer, Rig
+from tests.support.frames import BINARY, TEXT, frame, parse
+from tests.support.sockets import unix_pair
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +88,7 @@ def test_every_subscriber_sees_one_order_and_each_thread_its_own(rig: Rig, topic
             payload = f"{name} {number} ".encode() + b"." * (number % 300)
             offsets[payload] = topic.publish(payload)
 
-    crew = Crew(*(lambda name=name: publish(name) for name in range(threads)))  # type: ignore[misc]
+    crew = Crew(*(lambda name=name: publish(name) for name in range(threads)))
     turn_while(rig, crew, each=lambda: [peer.drain() for peer in peers])
     first, *others = [payloads_of(peer, threads * each) for peer in peers]
     for other in others:
@@ -135,7 +137,7 @@ def test_offsets_hold_for_those_who_attach_while_others_publish(rig: Rig, topic:
             topic.publish(f"message {next(count)}")
 
     crew = Crew(publish, publish)
-    late = []
+    late: list[Peer] = []
     while crew.working() and len(late) < 200:
         peer, fd = rig.attach(topic)
         late.append(peer)
@@ -194,7 +196,7 @@ def test_orders_from_many_threads_are_all_carried_out(rig: Rig, topic: Topic) ->
                 rig.engine.resume(peer.token)
             rig.engine.end(peer.token, b"\x88\x00", after_log=True)
 
-    crew = Crew(*(lambda own=peers[part::4]: order(own) for part in range(4)))  # type: ignore[misc]
+    crew = Crew(*(lambda own=peers[part::4]: order(own) for part in range(4)))
     turn_while(rig, crew)
     for peer in peers:
         peer.expect(b"\x8a\x00" * 50 + b"\x88\x00")
@@ -217,7 +219,7 @@ def test_connections_come_and_go_in_other_threads(rig: Rig, topic: Topic) -> Non
                     rig.engine.abort(token)
             theirs.close()
 
-    crew = Crew(*(lambda seed=seed: churn(seed) for seed in range(3)))  # type: ignore[misc]
+    crew = Crew(*(lambda seed=seed: churn(seed) for seed in range(3)))
     turn_while(rig, crew)
     rig.until(lambda: rig.connections == 0)
     assert (rig.memory_bytes, topic.clients, topic.subscribers) == (0, 0, 0)
@@ -241,6 +243,27 @@ def test_events_may_be_taken_in_another_thread(rig: Rig, topic: Topic) -> None:
         rig.engine.turn()
     crew.join()
     assert sorted(taken) == sorted((EventKind.DEPARTED, peer.token) for peer in peers)
+
+
+def test_closing_while_others_publish_stops_them_with_engine_closed(make_rig: Callable[..., Rig]) -> None:
+    for _ in range(10):
+        rig = make_rig()
+        topic = rig.engine.topic("/closing")
+        peers = [rig.connect(topic) for _ in range(5)]
+
+        def publish(topic: Topic = topic) -> None:
+            with pytest.raises(EngineClosed):
+                while True:
+                    topic.publish(b"x" * 500)
+
+        crew = Crew(publish, publish)
+        for _ in range(20):
+            rig.engine.turn()
+            for peer in peers:
+                peer.drain()
+        rig.engine.close()
+        crew.join()
+        assert rig.memory_bytes == 0
 
 
 def test_looking_at_topics_and_stats_meanwhile_is_harmless(rig: Rig, topic: Topic) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from fastfan import DUPLEX, PUBLISHER, Engine, EngineClosed, Topic
-from tests.support.engine import Rig, frame, unix_pair
+from tests.support.engine import Rig
+from tests.support.frames import frame
+from tests.support.sockets import unix_pair
 
 LONG = 3600.0
 

@@ -4,114 +4,18 @@ A test never sleeps: `Rig.until()` turns the engine and waits on its descriptor,
 is about has happened.
 """
 
-import contextlib
-import os
-import select
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from fastfan import SUBSCRIBER, Engine, EventKind, Topic
+from tests.support.frames import frame_bytes
+from tests.support.sockets import Pair, readable, unix_pair
 
-__all__ = [
-    "BINARY",
-    "CLOSE",
-    "PING",
-    "PONG",
-    "TEXT",
-    "Happening",
-    "Pair",
-    "Peer",
-    "Rig",
-    "descriptors_unchanged",
-    "frame",
-    "frame_bytes",
-    "parse",
-    "readable",
-    "tcp_pair",
-    "unix_pair",
-]
+__all__ = ["Happening", "Peer", "Rig"]
 
-TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 PATIENCE = 10.0  # seconds until a wait is a failure; sanitizers and a busy machine are slow
-
-Pair = tuple[socket.socket, socket.socket]
-
-
-# --- frames, as RFC 6455 section 5.2 has them: made here without the engine's help -----------------------------------
-
-
-def frame(payload: bytes | bytearray | memoryview | str, opcode: int | None = None) -> bytes:
-    """One whole unmasked frame."""
-    if opcode is None:
-        opcode = TEXT if isinstance(payload, str) else BINARY
-    body = payload.encode() if isinstance(payload, str) else bytes(payload)
-    if len(body) <= 125:
-        length = bytes([len(body)])
-    elif len(body) <= 65535:
-        length = b"\x7e" + len(body).to_bytes(2, "big")
-    else:
-        length = b"\x7f" + len(body).to_bytes(8, "big")
-    return bytes([0x80 | opcode]) + length + body
-
-
-def frame_bytes(payload_bytes: int) -> int:
-    """Size of the frame around a payload of that size."""
-    return payload_bytes + (2 if payload_bytes <= 125 else 4 if payload_bytes <= 65535 else 10)
-
-
-def parse(stream: bytes | bytearray) -> tuple[list[tuple[int, bytes]], bytes]:
-    """(opcode, payload) of every whole frame, and the bytes of one that is cut off."""
-    frames, at = [], 0
-    while len(stream) - at >= 2:
-        assert stream[at] & 0xF0 == 0x80, f"no unfragmented frame at byte {at}: {bytes(stream[at : at + 16])!r}"
-        size, header = stream[at + 1], 2
-        assert size < 128, f"masked frame at byte {at}"
-        if size >= 126:
-            header = 4 if size == 126 else 10
-            size = int.from_bytes(stream[at + 2 : at + header], "big")
-        if len(stream) - at < header + size:
-            break
-        frames.append((stream[at] & 0x0F, bytes(stream[at + header : at + header + size])))
-        at += header + size
-    return frames, bytes(stream[at:])
-
-
-# --- sockets ---------------------------------------------------------------------------------------------------------
-
-
-def unix_pair(*, send_buffer: int | None = None, receive_buffer: int | None = None) -> Pair:
-    """(the engine's end, the peer's end). `send_buffer`: bytes the kernel takes for the engine's end; 0 is the least."""
-    ours, theirs = socket.socketpair()
-    return _sized(ours, theirs, send_buffer, receive_buffer)
-
-
-def tcp_pair(*, send_buffer: int | None = None, receive_buffer: int | None = None) -> Pair:
-    """The same over TCP loopback; `receive_buffer` is the peer's."""
-    theirs = socket.socket()
-    if receive_buffer is not None:
-        # Before the handshake: afterwards the window that was offered stands.
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        theirs.connect(door.getsockname())
-        ours, _ = door.accept()
-    theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return _sized(ours, theirs, send_buffer, None)
-
-
-def _sized(ours: socket.socket, theirs: socket.socket, send_buffer: int | None, receive_buffer: int | None) -> Pair:
-    if send_buffer is not None:
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-    if receive_buffer is not None:
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    theirs.setblocking(False)
-    return ours, theirs
-
-
-def readable(fileno: int, seconds: float = 0.0) -> bool:
-    return bool(select.select([fileno], [], [], seconds)[0])
-
 
 # --- peers -----------------------------------------------------------------------------------------------------------
 
@@ -244,7 +148,13 @@ class Rig:
         return peer, ours.detach()
 
     def connect(
-        self, topic: Topic, role: int = SUBSCRIBER, pair: Pair | None = None, *, head: bytes = b"", leftover: bytes = b""
+        self,
+        topic: Topic,
+        role: int = SUBSCRIBER,
+        pair: Pair | None = None,
+        *,
+        head: bytes = b"",
+        leftover: bytes = b"",
     ) -> Peer:
         """A connection that is open."""
         peer, fd = self.attach(topic, role, pair)
@@ -307,7 +217,7 @@ class Rig:
 
     def told(self, last: int = 15) -> list[str]:
         """The last events, for messages."""
-        return [f"{EventKind(e.kind).name} {e.token:x} {e.detail} {e.extra} {e.data[:9]!r}" for e in self.events[-last:]]
+        return [f"{EventKind(kind).name} {rest}" for kind, *rest in self.events[-last:]]
 
     def of(self, peer: Peer, kind: int) -> list[Happening]:
         return [event for event in self.events if event.token == peer.token and event.kind == kind]
@@ -352,11 +262,3 @@ class Rig:
     @property
     def connections(self) -> int:
         return self.engine.stats()["connections"]
-
-
-@contextlib.contextmanager
-def descriptors_unchanged() -> Iterator[None]:
-    """Fails when there are more descriptors afterwards."""
-    before = len(os.listdir("/proc/self/fd"))
-    yield
-    assert len(os.listdir("/proc/self/fd")) <= before
