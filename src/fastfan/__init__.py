@@ -1,6 +1,6 @@
 """fastfan: a WebSocket fan-out engine. One log per topic, one cursor per subscriber, one system call per delivery."""
 
-from fastfan._engine import DUPLEX, PUBLISHER, SUBSCRIBER, Cause, Engine, EventKind
+from fastfan._engine import DUPLEX, PUBLISHER, SUBSCRIBER, Attached, Cause, Engine, EventKind
 from fastfan._topic import Partial, Topic
 from fastfan.errors import EngineClosed, EngineError, MisuseError, Overloaded
 
@@ -8,6 +8,7 @@ __all__ = [
     "DUPLEX",
     "PUBLISHER",
     "SUBSCRIBER",
+    "Attached",
     "Cause",
     "Engine",
     "EngineClosed",

@@ -7,8 +7,8 @@ only while nothing of ours is in its way. Called by the I/O thread.
 
 from fastfan._connection cimport connection_condemn, connection_end, connection_flush, connection_receive
 from fastfan._cursor cimport (
-    ATTACHED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_NO_PONG, CAUSE_STALLED, FREE, GONE, OPEN, PEER_CLOSED, PING_NONE,
-    PING_QUEUED, PING_TAKEN, Sink,
+    ATTACHED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_NO_PONG, CAUSE_RESET, CAUSE_STALLED, FREE, GONE, OPEN,
+    PEER_CLOSED, PING_NONE, PING_QUEUED, PING_TAKEN, ROLE_PUBLISHER, Sink,
 )
 from fastfan._limits cimport limits_review_all
 from fastfan._log cimport FRAME_PING, frame_write_header
@@ -55,7 +55,10 @@ cdef void tick(Loop *loop) noexcept nogil:
                 connection_condemn(loop, sink, CAUSE_STALLED)
         else:
             sink.stalled_ns = 0
-        if sink.readable and not sink.held:
+        if sink.write_dead and not sink.role & ROLE_PUBLISHER:
+            # Nothing more can reach it, and nothing it sends is wanted.
+            connection_end(loop, sink, CAUSE_RESET, False)
+        elif sink.readable and not sink.held:
             connection_receive(loop, sink)
     loop.ticks += 1
     if loop.ticks % EASE_EVERY_TICKS == 0:

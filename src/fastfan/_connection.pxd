@@ -8,7 +8,6 @@ from fastfan._loop cimport Loop
 cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil
 cdef void connection_lend(Loop *loop, Sink *sink, const uint8_t *data, uint32_t data_bytes) noexcept nogil
 cdef void connection_return(Loop *loop, Sink *sink) noexcept nogil
-cdef bint memory_short(Loop *loop) noexcept nogil
 cdef bint must_wait(Loop *loop, Sink *sink) noexcept nogil
 cdef void connection_flush(Loop *loop, Sink *sink) noexcept nogil
 cdef void connection_condemn(Loop *loop, Sink *sink, Cause cause) noexcept nogil

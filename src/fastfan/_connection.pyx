@@ -16,7 +16,8 @@ from fastfan._cursor cimport (
 )
 from fastfan._dirty cimport dirty_mark
 from fastfan._lag cimport lag_holds
-from fastfan._sync cimport add_fetch, load_acquire, mutex_lock, mutex_unlock
+from fastfan._pool cimport pool_short
+from fastfan._sync cimport add_fetch, mutex_lock, mutex_unlock
 from fastfan._loop cimport CHUNK_BYTES
 from fastfan._mailbox cimport EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, outbox_put, poller
 from fastfan._sink cimport MORE, Flush, sink_control_left, sink_flush, sink_free_buffers, sink_move
@@ -94,15 +95,10 @@ cdef void discard(Loop *loop, Sink *sink) noexcept nogil:
         connection_end(loop, sink, CAUSE_CLOSED, False)
 
 
-cdef bint memory_short(Loop *loop) noexcept nogil:
-    # Publishers are held from four fifths of the limit on.
-    return load_acquire(&loop.pool.used_bytes) >= loop.pool.limit_bytes // 5 * 4
-
-
 cdef bint must_wait(Loop *loop, Sink *sink) noexcept nogil:
     if not sink.role & ROLE_PUBLISHER:
         return False
-    return lag_holds(sink.topic, sink) or memory_short(loop)
+    return lag_holds(sink.topic, sink) or pool_short(loop.pool)
 
 
 cdef void hold(Loop *loop, Sink *sink) noexcept nogil:
@@ -169,7 +165,7 @@ cdef void connection_end(Loop *loop, Sink *sink, Cause cause, bint reset) noexce
     connection_return(loop, sink)
     sink_move(sink, GONE)
     mutex_lock(&topic.log.lock)
-    drop_client(topic, loop.now_ns)
+    drop_client(topic)
     mutex_unlock(&topic.log.lock)
     outbox_put(&loop.outbox, EVENT_DEPARTED, sink.token, sink.cause, close_sent, NULL, 0)
     sink.grave_next = loop.graves
@@ -226,13 +222,13 @@ cdef void connection_abandon(Loop *loop, Sink *sink) noexcept nogil:
     mutex_lock(&topic.log.lock)
     if sink.joining:
         cursor_abandon(topic, sink)
-    drop_client(topic, loop.now_ns)
+    drop_client(topic)
     mutex_unlock(&topic.log.lock)
     table_drop(&loop.table, sink)
     view_trim(topic)
 
 
-cdef void drop_client(TopicState *topic, uint64_t now_ns) noexcept nogil:
+cdef void drop_client(TopicState *topic) noexcept nogil:
     # Under the log's lock.
     topic.clients -= 1
     if topic.clients == 0:

@@ -85,8 +85,8 @@ cdef struct Sink:
     bint doomed                 # found guilty by a lag rule in this turn
     Sink *doomed_next
     Sink *grave_next
-    # Clocks: nanoseconds that passed while they ran (see _loop.pyx).
     uint64_t took_ns            # when the kernel last took a byte
+    # Clocks: nanoseconds that passed while they ran (see _clocks.pyx).
     uint64_t stalled_ns
     uint64_t until_ping_ns
     uint64_t pong_waited_ns
@@ -118,7 +118,6 @@ cdef struct View:
 cdef struct TopicState:
     Log log
     View view
-    void *loop                  # the Loop that serves it
     # Under log.lock.
     Sink *joining
     uint32_t listeners          # cursors: joining and in the view

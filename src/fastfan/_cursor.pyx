@@ -150,6 +150,8 @@ cdef void cursor_leave(TopicState *topic, Sink *sink, bint keep_frame) noexcept 
         view.floating -= 1
     mutex_unlock(&topic.log.lock)
     sink.boundary = boundary
+    if not sink.pinning:
+        sink.segment = NULL
     remove_from_view(view, sink)
     view_trim(topic)
 

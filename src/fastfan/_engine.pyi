@@ -1,6 +1,7 @@
 """Types and contract of the compiled module `fastfan._engine`; import the names from `fastfan`."""
 
 import enum
+from typing import NamedTuple
 
 from typing_extensions import disjoint_base
 
@@ -31,6 +32,13 @@ class EventKind(enum.IntEnum):
     CONDEMNED = 1
     DEPARTED = 2
     ROOM = 3
+
+class Attached(NamedTuple):
+    """What attach() returns: the connection's name, its log's epoch, the offset of the first message it gets."""
+
+    token: int
+    epoch: int
+    offset: int
 
 @disjoint_base
 class Engine(Core):
@@ -79,7 +87,7 @@ class Engine(Core):
         than `pace_lag_bytes` (4 MiB).
         """
 
-    def attach(self, topic: Topic, *, role: int) -> tuple[int, int, int]:
+    def attach(self, topic: Topic, *, role: int) -> Attached:
         """Places a connection on the topic: token, epoch, and the offset of the first message it will get.
 
         Everything published from now on is kept for it; `start()` must follow, or `abort()`. `role` is PUBLISHER,
@@ -161,7 +169,7 @@ class Engine(Core):
     def sweep_topics(self, linger: float, most: int) -> int:
         """Forgets topics without clients for `linger` seconds, and the longest idle beyond `most`; how many it forgot.
 
-        A forgotten topic that comes back begins a new epoch at offset 1, unless the program still holds the Topic.
+        Does nothing while another thread is in `turn()`. A forgotten topic that comes back begins a new epoch at offset 1, unless the program still holds the Topic.
         """
 
     def topics_kept(self) -> list[Topic]:

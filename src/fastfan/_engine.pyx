@@ -7,6 +7,7 @@ The engine keeps a Topic while it has clients, and for a while longer (linger), 
 that the program holds stays as well.
 """
 
+import collections
 import enum
 import threading
 import weakref
@@ -20,6 +21,7 @@ from fastfan._cursor cimport (
     CAUSE_ABORTED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_NO_PONG, CAUSE_RESET,
     CAUSE_STALLED, CAUSE_TOO_FAR_BEHIND, ROLE_PUBLISHER, ROLE_SUBSCRIBER, Sink, cursor_join,
 )
+from fastfan._pool cimport pool_short
 from fastfan._sync cimport exchange_full, load_acquire, mutex_lock, mutex_unlock, store_release
 from fastfan._loop cimport loop_shut, loop_turn
 from fastfan._mailbox cimport (
@@ -60,6 +62,9 @@ class EventKind(enum.IntEnum):
     ROOM = EVENT_ROOM
 
 
+Attached = collections.namedtuple("Attached", "token epoch offset")
+Attached.__doc__ = "What attach() returns: token, its log's epoch, and the offset of the first message it gets."
+
 PUBLISHER = ROLE_PUBLISHER
 SUBSCRIBER = ROLE_SUBSCRIBER
 DUPLEX = ROLE_PUBLISHER | ROLE_SUBSCRIBER
@@ -71,7 +76,7 @@ cdef class Engine(Core):
         # Core's own __cinit__ has taken the arguments.
         self.topics = weakref.WeakValueDictionary()
         self.kept = {}
-        self.naming = threading.Lock()
+        self.naming = threading.RLock()
 
     def __del__(self):
         self.close()
@@ -105,7 +110,6 @@ cdef class Engine(Core):
             raise MisuseError(f"topic {topic.name!r} belongs to another engine; take it from this one's topic()")
         if not 1 <= role <= 3:
             raise MisuseError(f"role={role} is none of PUBLISHER (1), SUBSCRIBER (2), DUPLEX (3)")
-        self.kept[topic.name] = topic
         sink = table_new(&self.loop.table)
         if sink == NULL:
             raise Overloaded("no room for another connection: 1048576 are in use, or the system is out of memory")
@@ -116,7 +120,9 @@ cdef class Engine(Core):
             cursor_join(&topic.state, sink)
         offset = topic.state.log.next_offset
         mutex_unlock(&topic.state.log.lock)
-        return sink.token, topic.state.log.epoch, offset
+        with self.naming:
+            self.kept[topic.name] = topic
+        return Attached(sink.token, topic.state.log.epoch, offset)
 
     def start(self, uint64_t token, int fd, bytes head=b"", bytes leftover=b""):
         cdef Command *command
@@ -194,11 +200,21 @@ cdef class Engine(Core):
 
     def sweep_topics(self, double linger, size_t most):
         """Forgets topics without clients for `linger` seconds, and the longest idle ones beyond `most`; how many."""
+        self.check_open()
+        # Between turns only: a turn may still be using a topic whose last client has just gone.
+        if exchange_full(&self.turning, 1):
+            return 0
+        try:
+            with self.naming:
+                return self._sweep(linger, most)
+        finally:
+            store_release(&self.turning, 0)
+
+    def _sweep(self, double linger, size_t most):
         cdef Topic topic
         cdef uint64_t now_ns = clock_ns()
         cdef list idle = []
         cdef size_t swept = 0
-        self.check_open()
         for topic in list(self.kept.values()):
             if topic.state.clients == 0 and not topic.state.queued:
                 idle.append((topic.state.idle_since_ns, topic.name))
@@ -216,7 +232,7 @@ cdef class Engine(Core):
 
     @property
     def roomy(self):
-        return load_acquire(&self.pool.used_bytes) < self.pool.limit_bytes // 5 * 4
+        return not pool_short(&self.pool)
 
     def stats(self):
         return {

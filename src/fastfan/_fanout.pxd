@@ -1,6 +1,6 @@
 """Passes over the cursors of topics whose logs have grown (rules in _fanout.pyx)."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from fastfan._cursor cimport TopicState
 from fastfan._loop cimport Loop

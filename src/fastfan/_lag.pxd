@@ -4,7 +4,6 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from fastfan._cursor cimport Sink, TopicState
 
-cdef uint64_t lag_bytes(TopicState *topic, Sink *sink) noexcept nogil
 cdef uint64_t lag_span(TopicState *topic) noexcept nogil
 cdef bint lag_review_due(TopicState *topic, uint64_t now_ns) noexcept nogil
 cdef void lag_review(TopicState *topic, uint64_t now_ns, Sink **doomed) noexcept nogil

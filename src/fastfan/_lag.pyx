@@ -1,6 +1,7 @@
 """What happens to the slow, and to those who publish faster than anybody reads.
 
-- Too far behind: lag over the topic's max_lag_bytes, max_lag_messages or max_lag_age: doomed, the loop condemns it.
+- Too far behind: its socket is full, and its lag over the topic's max_lag_bytes, max_lag_messages or max_lag_age:
+  doomed, the loop condemns it.
 - Paced: while half or more of the moving subscribers lag over pace_lag_bytes, the topic's publishers are not read.
   Moving: it took a byte within the last second, so one that stalls, or joins, does not hold up the others.
   A duplex client's own cursor never stops its own socket: it could not empty what it fills.
@@ -26,7 +27,7 @@ cdef enum:
     MOVING_NS = 1_000_000_000
 
 
-cdef uint64_t lag_bytes(TopicState *topic, Sink *sink) noexcept nogil:
+cdef inline uint64_t lag_bytes(TopicState *topic, Sink *sink) noexcept nogil:
     return load_acquire(&topic.log.end_position) - sink.position
 
 
@@ -65,6 +66,8 @@ cdef bint too_far_behind(TopicState *topic, Sink *sink, uint64_t lag, uint64_t n
     cdef uint64_t offset
     cdef uint64_t time_ns = 0
     cdef Segment *segment
+    if not sink.blocked:
+        return False    # it has not been offered what it lags; that is our slowness, not its own
     if lag > topic.max_lag_bytes:
         return True
     if lag == 0 or not (topic.max_lag_messages or topic.max_lag_age_ns):

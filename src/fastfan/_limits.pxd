@@ -8,3 +8,4 @@ from fastfan._loop cimport Loop
 cdef void limits_note_lag(Loop *loop, TopicState *topic) noexcept nogil
 cdef void limits_review_all(Loop *loop) noexcept nogil
 cdef void limits_apply(Loop *loop) noexcept nogil
+cdef void limits_answer_room(Loop *loop) noexcept nogil

@@ -4,15 +4,12 @@ What a rule finds it only notes (`doomed`), because it looks while something els
 once a round. Called by the I/O thread.
 """
 
-from fastfan._connection cimport connection_condemn, connection_receive, memory_short, must_wait
+from fastfan._connection cimport connection_condemn, connection_receive, must_wait
 from fastfan._cursor cimport CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, GONE, Sink
 from fastfan._lag cimport lag_farthest, lag_review, lag_review_due, lag_span
+from fastfan._pool cimport pool_short
 from fastfan._sync cimport load_acquire
 from fastfan._mailbox cimport EVENT_ROOM, outbox_put
-
-cdef enum:
-    EVICT_FROM_BYTES = 65536    # closing a cursor of a smaller log would free next to nothing
-
 
 cdef void limits_note_lag(Loop *loop, TopicState *topic) noexcept nogil:
     cdef bint was_paced = topic.view.paced
@@ -23,12 +20,24 @@ cdef void limits_note_lag(Loop *loop, TopicState *topic) noexcept nogil:
 
 
 cdef void limits_review_all(Loop *loop) noexcept nogil:
-    """Applies the lag rules where nothing else would: to topics whose cursors all stand still."""
+    """Applies the lag rules to every topic with cursors: also where they all stand still and nothing else would."""
     cdef TopicState *topic = loop.live
     while topic != NULL:
         lag_review(topic, loop.now_ns, &loop.doomed)
         topic = topic.live_next
+    end_shortage(loop)
     announce_room(loop)
+
+
+cdef void end_shortage(Loop *loop) noexcept nogil:
+    """Held publishers keep memory below the limit, so what fills it might never go. When they have waited as long as a
+    stalled subscriber may, the farthest cursor of the largest log goes, one a tick."""
+    if not pool_short(loop.pool) or (loop.held == NULL and not loop.room_wanted):
+        loop.short_ns = 0
+        return
+    loop.short_ns += loop.tick_ns
+    if loop.short_ns > loop.write_timeout_ns:
+        evict(loop)
 
 
 cdef void limits_apply(Loop *loop) noexcept nogil:
@@ -38,7 +47,7 @@ cdef void limits_apply(Loop *loop) noexcept nogil:
         continue
     if loop.held != NULL:
         release_held(loop)
-    if loop.room_wanted_short and not memory_short(loop):
+    if loop.room_wanted_short and not pool_short(loop.pool):
         announce_room(loop)
 
 
@@ -52,17 +61,17 @@ cdef void condemn_doomed(Loop *loop) noexcept nogil:
 
 
 cdef bint evict(Loop *loop) noexcept nogil:
-    """Condemns the farthest cursor of the largest log; False when no log holds anything worth it."""
+    """Condemns the farthest open cursor of the largest log that has one; False when none lags anywhere."""
     cdef TopicState *topic = loop.live
-    cdef TopicState *largest = NULL
     cdef Sink *victim = NULL
-    cdef uint64_t most = EVICT_FROM_BYTES
+    cdef Sink *farthest
+    cdef uint64_t most = 0
     while topic != NULL:
         if lag_span(topic) > most:
-            largest, most = topic, lag_span(topic)
+            farthest = lag_farthest(topic)
+            if farthest != NULL:
+                victim, most = farthest, lag_span(topic)
         topic = topic.live_next
-    if largest != NULL:
-        victim = lag_farthest(largest)
     if victim == NULL:
         return False
     connection_condemn(loop, victim, CAUSE_MEMORY)
@@ -86,8 +95,18 @@ cdef void release_held(Loop *loop) noexcept nogil:
         sink = following
 
 
+cdef void limits_answer_room(Loop *loop) noexcept nogil:
+    """Somebody asks for room: at once where nothing is in the way."""
+    cdef TopicState *topic = loop.live
+    while topic != NULL:
+        if topic.view.paced:
+            return
+        topic = topic.live_next
+    announce_room(loop)
+
+
 cdef void announce_room(Loop *loop) noexcept nogil:
     # Those who wait look for themselves whether the room is theirs, and ask again if not.
-    if loop.room_wanted and not memory_short(loop):
+    if loop.room_wanted and not pool_short(loop.pool):
         loop.room_wanted = loop.room_wanted_short = False
         outbox_put(&loop.outbox, EVENT_ROOM, 0, 0, 0, NULL, 0)

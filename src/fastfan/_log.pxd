@@ -9,7 +9,7 @@ from fastfan._sync cimport mutex_t
 
 cdef extern from "frame.h" nogil:
     enum:
-        FRAME_TEXT, FRAME_BINARY, FRAME_CLOSE, FRAME_PING, FRAME_PONG, FRAME_HEADER_MAX, FRAME_CONTROL_PAYLOAD_MAX
+        FRAME_TEXT, FRAME_BINARY, FRAME_PING, FRAME_HEADER_MAX
     size_t frame_header_size(uint64_t payload_bytes)
     size_t frame_write_header(uint8_t *out, uint8_t opcode, uint64_t payload_bytes)
     size_t frame_size_at(const uint8_t *frame)

@@ -29,7 +29,7 @@ from fastfan._sync cimport (
 )
 
 cdef enum:
-    PARTIAL_FIRST = 65536       # first room for a message that arrives in pieces; doubled when full
+    PARTIAL_FIRST = 4096        # first room for a message that arrives in pieces; doubled when full
 
 
 # --- appending (under the log's lock) -------------------------------------------------------------------------------

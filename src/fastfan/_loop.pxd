@@ -1,6 +1,6 @@
 """The loop that serves a set of connections: poll, read, flush, tick (rules in _loop.pyx)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastfan._cursor cimport Sink, TopicState
 from fastfan._pool cimport Pool
@@ -38,6 +38,7 @@ cdef struct Loop:
     uint64_t ticks
     uint64_t random
     bint ticking
+    uint64_t short_ns           # how long publishers have been waiting for memory
     uint64_t tick_due_ns        # when a tick that still waits was due; 0: none
     uint64_t beat_due_ns        # the same of a beat, whose terms follow
     uint64_t ping_interval_ns

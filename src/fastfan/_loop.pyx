@@ -7,6 +7,7 @@
 Only this loop's thread touches its sinks and views; others leave commands. No Python object, no GIL, in any of it.
 """
 
+from libc.errno cimport ENOMEM
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
@@ -66,6 +67,10 @@ cdef int loop_init(Loop *loop, Pool *pool, uint64_t write_timeout_ns, uint64_t c
         poller_close(&loop.poll)
         return result
     loop.buffer = <uint8_t *>malloc(CHUNK_BYTES)
+    if loop.buffer == NULL:
+        outbox_shut(&loop.outbox)
+        poller_close(&loop.poll)
+        return -ENOMEM
     inbox_init(&loop.inbox, &loop.poll)
     table_init(&loop.table)
     return 0

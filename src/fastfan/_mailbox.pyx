@@ -47,8 +47,10 @@ cdef Command *command_new(CommandKind kind, uint64_t token, const uint8_t *data,
     command.kind, command.token = kind, token
     command.a = command.b = command.c = 0
     command.data_bytes = data_bytes + more_bytes
-    memcpy(command.data, data, data_bytes)
-    memcpy(command.data + data_bytes, more, more_bytes)
+    if data_bytes:
+        memcpy(command.data, data, data_bytes)
+    if more_bytes:
+        memcpy(command.data + data_bytes, more, more_bytes)
     return command
 
 
@@ -153,7 +155,8 @@ cdef bint outbox_put(Outbox *outbox, EventKind kind, uint64_t token, int detail,
     event.next = NULL
     event.kind, event.token, event.detail, event.extra = kind, token, detail, extra
     event.data_bytes = data_bytes
-    memcpy(event.data, data, data_bytes)
+    if data_bytes:
+        memcpy(event.data, data, data_bytes)
     mutex_lock(&outbox.lock)
     if outbox.events == NULL:
         outbox.events = event

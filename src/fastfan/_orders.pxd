@@ -1,6 +1,6 @@
 """What the shell wants done with a connection (see _orders.pyx)."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastfan._loop cimport Loop
 from fastfan._mailbox cimport Command

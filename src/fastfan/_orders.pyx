@@ -3,17 +3,19 @@
 from fastfan._clocks cimport clocks_start
 from fastfan._connection cimport (
     connection_abandon, connection_end, connection_flush, connection_leave_view, connection_lend, connection_receive,
-    connection_return, memory_short, note_live,
+    connection_return, note_live,
 )
 from fastfan._cursor cimport (
     ATTACHED, CAUSE_ABORTED, CAUSE_RESET, CLOSING, GONE, OPEN, PEER_CLOSED, ROLE_SUBSCRIBER, Sink, cursor_abandon,
     cursor_admit, view_resolve, view_trim,
 )
 from fastfan._sync cimport mutex_lock, mutex_unlock
+from fastfan._limits cimport limits_answer_room
 from fastfan._mailbox cimport (
     COMMAND_ABORT, COMMAND_BEAT, COMMAND_CLOSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, COMMAND_WANT_ROOM,
     EVENT_DEPARTED, THEN_DISCARD, outbox_put, poller,
 )
+from fastfan._pool cimport pool_short
 from fastfan._sink cimport sink_free_buffers, sink_move, sink_queue_close, sink_queue_control
 from fastfan._table cimport table_find
 
@@ -34,8 +36,9 @@ cdef void orders_execute(Loop *loop, Command *command) noexcept nogil:
         loop.beat_due_ns = loop.now_ns
         return
     if command.kind == COMMAND_WANT_ROOM:
-        loop.room_wanted, loop.room_wanted_short = True, memory_short(loop)
+        loop.room_wanted, loop.room_wanted_short = True, pool_short(loop.pool)
         clocks_start(loop)
+        limits_answer_room(loop)
         return
     sink = table_find(&loop.table, command.token)
     if command.kind == COMMAND_START:

@@ -9,7 +9,7 @@ A message that does not fit the largest class has a block of its own size, which
 """
 
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastfan._sync cimport add_fetch, load_acquire, mutex_destroy, mutex_init, mutex_lock, mutex_unlock
 
@@ -45,6 +45,11 @@ cdef void pool_clear(Pool *pool) noexcept nogil:
 
 cdef bint pool_allows(Pool *pool, uint64_t more_bytes) noexcept nogil:
     return load_acquire(&pool.used_bytes) + more_bytes <= pool.limit_bytes
+
+
+cdef bint pool_short(Pool *pool) noexcept nogil:
+    """Whether four fifths of the limit are in use: from there on publishers wait."""
+    return load_acquire(&pool.used_bytes) >= pool.limit_bytes // 5 * 4
 
 
 cdef inline size_t class_block_bytes(int size_class) noexcept nogil:
@@ -167,7 +172,15 @@ cdef void pool_ease(Pool *pool) noexcept nogil:
 
 cdef Segment *block_grow(Segment *segment, size_t block_bytes) noexcept nogil:
     """The same segment in a larger block, perhaps elsewhere; NULL: no memory, and the old one is untouched."""
-    cdef Segment *grown = <Segment *>pages_grow(segment, segment.block_bytes, block_bytes)
+    cdef Segment *grown
+    if segment.block_bytes >= PAGED_FROM:
+        grown = <Segment *>pages_grow(segment, segment.block_bytes, block_bytes)
+        if grown != NULL:
+            grown.block_bytes = block_bytes
+        return grown
+    grown = block_new(block_bytes)
     if grown != NULL:
-        grown.block_bytes = block_bytes
+        memcpy(<uint8_t *>grown + sizeof(Segment), <uint8_t *>segment + sizeof(Segment),
+               segment.block_bytes - sizeof(Segment))
+        block_free(segment)
     return grown

@@ -16,4 +16,3 @@ cdef extern from "sync.h" nogil:
     void store_release_pointer(void *place, void *value)
     uint64_t add_fetch(uint64_t *word, int64_t step)
     uint64_t exchange_full(uint64_t *word, uint64_t value)
-    void fence_full()

@@ -39,7 +39,8 @@ class Topic:
     def publish_many(self, messages: Iterable[Buffer | str], *, strict: bool = True) -> int:
         """Appends a batch under one lock, str as text and the rest as binary; the last one's offset.
 
-        All or nothing: at the memory limit Overloaded is raised with none appended. With `strict=False` the limit is
+        All or nothing: at the memory limit Overloaded is raised with none appended (when the system itself has no
+        memory left, some may be). With `strict=False` the limit is
         not looked at, for bytes that are charged to it already (lent chunks).
         """
 

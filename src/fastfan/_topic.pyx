@@ -15,7 +15,7 @@ from fastfan._log cimport (
     FRAME_BINARY, FRAME_TEXT, Foresight, frame_header_size, log_append, log_append_partial, log_clear,
     log_count_unseen, log_foresee, log_foresight, log_init, partial_drop, partial_extend,
 )
-from fastfan._mailbox cimport inbox_mark_dirty
+from fastfan._mailbox cimport Inbox, inbox_mark_dirty
 from fastfan._pool cimport pool_allows
 from fastfan._sync cimport load_acquire, mutex_lock, mutex_unlock
 
@@ -49,7 +49,6 @@ cdef class Topic:
         self.name = name
         # 63 bits, so that it is a positive number in every language's signed type.
         log_init(&self.state.log, &core.pool, int.from_bytes(os.urandom(8), "little") >> 1)
-        self.state.loop = &core.loop
 
     def __dealloc__(self):
         if self.core is not None:
@@ -110,9 +109,7 @@ cdef class Topic:
         for index in range(count):
             batch.frame_bytes += frame_header_size(pieces[index].data_bytes) + pieces[index].data_bytes
         with nogil:
-            outcome = append_batch(&self.state, &batch, strict)
-            if self.state.view.count:
-                inbox_mark_dirty(&self.core.loop.inbox, &self.state)
+            outcome = append_batch(&self.state, &self.core.loop.inbox, &batch, strict)
         if outcome != APPENDED:
             raise overloaded(self.core, batch.frame_bytes)
         return batch.last_offset
@@ -186,9 +183,9 @@ cdef class Partial:
             else:
                 stored = log_append_partial(&state.log, &self.state, opcode, clock_ns())
             offset = state.log.next_offset - 1
-            mutex_unlock(&state.log.lock)
-            if state.view.count:
+            if state.listeners:
                 inbox_mark_dirty(&self.topic.core.loop.inbox, state)
+            mutex_unlock(&state.log.lock)
         if not stored:
             raise overloaded(self.topic.core, self.state.payload_bytes)
         return offset
@@ -199,7 +196,7 @@ cdef object to_item(object data):
     return data if isinstance(data, (bytes, str)) else bytes(memoryview(data))
 
 
-cdef Appended append_batch(TopicState *state, Batch *batch, bint strict) noexcept nogil:
+cdef Appended append_batch(TopicState *state, Inbox *inbox, Batch *batch, bint strict) noexcept nogil:
     """Any thread. Over the limit nothing is appended; without memory from the system, what fitted is."""
     cdef Appended outcome = APPENDED
     cdef Piece *end = batch.pieces + batch.count
@@ -218,6 +215,9 @@ cdef Appended append_batch(TopicState *state, Batch *batch, bint strict) noexcep
         piece += 1
     batch.last_offset = state.log.next_offset - 1
     state.idle_since_ns = now_ns
+    # Under the lock: who reads cannot leave, and the topic be forgotten, before it is on the list.
+    if state.listeners:
+        inbox_mark_dirty(inbox, state)
     mutex_unlock(&state.log.lock)
     return outcome
 

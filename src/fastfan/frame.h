@@ -8,12 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FRAME_TEXT = 0x1, FRAME_BINARY = 0x2, FRAME_CLOSE = 0x8, FRAME_PING = 0x9, FRAME_PONG = 0xA };
+enum { FRAME_TEXT = 0x1, FRAME_BINARY = 0x2, FRAME_PING = 0x9 };
 
 /* Two bytes, and up to eight of extended length. */
 #define FRAME_HEADER_MAX 10
-/* RFC 6455 section 5.5: control frames carry at most 125 bytes. */
-#define FRAME_CONTROL_PAYLOAD_MAX 125
 
 /* Bytes of the shortest header for a payload of this size (the only one section 5.2 allows). */
 size_t frame_header_size(uint64_t payload_bytes);

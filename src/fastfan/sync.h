@@ -31,6 +31,5 @@ static inline uint64_t add_fetch(uint64_t *word, int64_t step) {
 static inline uint64_t exchange_full(uint64_t *word, uint64_t value) {
     return __atomic_exchange_n(word, value, __ATOMIC_SEQ_CST);
 }
-static inline void fence_full(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 #endif

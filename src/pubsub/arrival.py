@@ -169,14 +169,19 @@ class Door:
         topic = self._topic(admission.topic)
         token, epoch, offset = self._engine.attach(topic, role=admission.role.value)
         session = Session(token, topic, admission.role, admission.name, uuid.uuid4().bytes)
-        head = upgrade.accept(
-            subprotocol=admission.subprotocol,
-            headers=(
-                (b"pubsub-client-id", session.client_id.encode("ascii")),
-                (b"pubsub-epoch", b"%d" % epoch),
-                (b"pubsub-offset", b"%d" % offset),
-            ),
-        )
+        try:
+            head = upgrade.accept(
+                subprotocol=admission.subprotocol,
+                headers=(
+                    (b"pubsub-client-id", session.client_id.encode("ascii")),
+                    (b"pubsub-epoch", b"%d" % epoch),
+                    (b"pubsub-offset", b"%d" % offset),
+                ),
+            )
+        except BaseException:
+            # Else its cursor would hold the log for ever.
+            self._engine.abort(token)
+            raise
         # The engine polls this descriptor from now on, so the loop must have let go of it.
         self._forget(arrival)
         self._engine.start(token, arrival.sock.detach(), head, upgrade.leftover)

@@ -52,7 +52,11 @@ class EventStream(AsyncIterator[Event]):
                 raise StopAsyncIteration
             reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._readers.append(reader)
-            await reader
+            try:
+                await reader
+            finally:
+                if reader in self._readers:
+                    self._readers.remove(reader)
         return self._events.popleft()
 
 

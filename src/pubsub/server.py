@@ -31,6 +31,9 @@ __all__ = ["Server", "serve"]
 
 # Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
 _BACKLOG = 4096
+# Chunks and news dealt with before the loop looks at anything else, and how long the engine waits meanwhile, seconds.
+_EVENTS_AT_ONCE = 64
+_TURN_EVERY = 0.002
 # After the last Close, clients have so long to take it before the server resets what is left.
 _GRACE = 0.5
 
@@ -117,10 +120,13 @@ class Server:
         path = topic_path(topic)
         try:
             state = self._topic(path)
+            # Always once round the loop: who fills the memory without waiting anywhere keeps it from being emptied.
+            await asyncio.sleep(0)
             while not self._engine.roomy or state.paced:
                 self._room.clear()
                 self._engine.want_room()
                 await self._room.wait()
+            self._topic(path)
         except fastfan.MisuseError as error:
             raise MisuseError(str(error)) from None
 
@@ -157,18 +163,24 @@ class Server:
 
     def _on_work(self) -> None:
         self._engine.turn()
-        events = self._engine.take_events()
+        events = self._engine.take_events(_EVENTS_AT_ONCE)
         if not events:
             return
+        turned = self._loop.time()
         for event in events:
             self._handle(event)
+            if self._loop.time() - turned > _TURN_EVERY:
+                # A crowd of publishers must not hold up what is already published.
+                self._engine.turn()
+                turned = self._loop.time()
         # What was published and answered goes out now, not after another round of the loop.
         self._engine.turn()
         self._changed.set()
 
     def _handle(self, event: tuple[int, int, int, int, bytes]) -> None:
         try:
-            self._sessions.handle(*event)
+            kind, token, detail, _, data = event
+            self._sessions.handle(kind, token, detail, data)
         except Exception as error:
             # A fault of ours costs the connection it showed up on, and nobody else's events.
             self._loop.call_exception_handler({"message": "fastfan: an event could not be handled", "exception": error})
@@ -198,12 +210,12 @@ class Server:
 
     async def _close(self, drain: float) -> None:
         self._door.stop_listening()
+        ends = self._loop.time() + drain
         if drain > 0:
-            ends = self._loop.time() + drain
-            await self._send_off(role=Role.PUBLISHER, within=drain)
-            await self._send_off(role=Role.SUBSCRIBER, within=ends - self._loop.time())
-        else:
-            await self._send_off(role=Role.DUPLEX, within=0.0)
+            # Publishers first, so that their last messages still reach everybody; those who do not answer get half.
+            await self._send_off(Role.PUBLISHER, patience=drain / 2, after_log=True)
+        patience = max(ends - self._loop.time(), 0.0) + _GRACE
+        await self._send_off(Role.DUPLEX, patience=patience, after_log=drain > 0)
         self._timer.cancel()
         self._door.close()
         self._loop.remove_reader(self._engine.work_fileno())
@@ -212,17 +224,16 @@ class Server:
         for event in self._engine.take_events(1 << 30):
             # The engine takes no more orders; who it reset is still to be told of.
             if event[0] == fastfan.EventKind.DEPARTED:
-                self._sessions.handle(*event)
+                self._handle(event)
         self._streams.close()
         self._room.set()
 
-    async def _send_off(self, *, role: Role, within: float) -> None:
-        """Closes everybody of that role and waits until they have gone."""
+    async def _send_off(self, role: Role, *, patience: float, after_log: bool) -> None:
+        """Closes everybody who has any part of that role, and waits until they have gone, `patience` seconds at most."""
         row = closing.closing(closing.RESTART)
-        patience = max(within, 0.0) + _GRACE
         for session in self._sessions.all():
             if role & session.role:
-                self._sessions.close(session, row.code, row.reason, after_log=within > 0, deadline=patience)
+                self._sessions.close(session, row.code, row.reason, after_log=after_log, deadline=patience)
         try:
             async with asyncio.timeout(patience):
                 while self._sessions.count(role):
@@ -253,7 +264,14 @@ class _Serving:
         self._server: Server | None = None
 
     async def _start(self) -> Server:
-        return Server(self._options, self._listeners)
+        try:
+            return Server(self._options, self._listeners)
+        except BaseException as error:
+            for listener in self._listeners:
+                listener.close()
+            if isinstance(error, OSError):
+                raise ConfigError(f"cannot start: {error.strerror}; raise the limit of open files") from error
+            raise
 
     def __await__(self) -> Generator[None, None, Server]:
         return self._start().__await__()

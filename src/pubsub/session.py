@@ -45,7 +45,7 @@ _VERDICTS = {
 class Session:
     """One connection: id, name, role, topic; and its wsproto object once it has sent something."""
 
-    __slots__ = ("connection", "ignored_bytes", "name", "partial", "role", "token", "topic", "uid", "waited")
+    __slots__ = ("connection", "ended_by", "ignored_bytes", "name", "partial", "role", "token", "topic", "uid", "waited")
 
     def __init__(self, token: int, topic: Topic, role: Role, name: str, uid: bytes) -> None:
         self.token = token
@@ -57,6 +57,7 @@ class Session:
         self.partial: Partial | None = None
         self.waited = 0.0  # seconds since the first byte of `partial`
         self.ignored_bytes = 0  # of a message a subscriber is sending
+        self.ended_by: str | None = None  # what it did, once nothing more is wanted from it
 
     @property
     def client_id(self) -> str:
@@ -115,7 +116,7 @@ class Sessions:
         self.subscribers += Role.SUBSCRIBER in session.role
         self._tell(session, _JOINED)
 
-    def handle(self, kind: int, token: int, detail: int, _extra: int, data: bytes) -> None:
+    def handle(self, kind: int, token: int, detail: int, data: bytes) -> None:
         """One event of the engine's."""
         session = self._by_token.get(token)
         if session is not None:
@@ -132,6 +133,9 @@ class Sessions:
     # --- bytes ---
 
     def _on_lent(self, session: Session, _detail: int, data: bytes) -> None:
+        if session.ended_by is not None:
+            # Read before the end was decided: perhaps the rest of a message whose beginning was thrown away.
+            return
         connection = session.protocol()
         publishes = Role.PUBLISHER in session.role
         whole: list[bytes | str] = []
@@ -178,9 +182,10 @@ class Sessions:
             if piece.last:
                 self._publish(session, whole)
                 whole.clear()
-                self.tally.messages += 1
-                self.tally.message_bytes += len(session.partial)
+                size = len(session.partial)
                 session.partial.publish()
+                self.tally.messages += 1
+                self.tally.message_bytes += size
                 self._drop_partial(session)
         except Overloaded as error:
             return Closed(closing.TRY_LATER, f"too full: {error}", error=True)
@@ -210,6 +215,7 @@ class Sessions:
     def _close(self, session: Session, closed: Closed) -> None:
         """Answers the peer's Close, or ends a connection that broke a rule: nothing more is wanted from it."""
         self._drop_partial(session)
+        session.ended_by = closing.closing(closed.code).label if closed.error else Cause.CLOSED.name.lower()
         frame = session.protocol().close(closed.code, closed.reason if closed.error else "")
         self._engine.end(session.token, frame, discard=True)
 
@@ -227,7 +233,9 @@ class Sessions:
     def _on_departed(self, session: Session, detail: int, _data: bytes) -> None:
         del self._by_token[session.token]
         self._drop_partial(session)
-        self.departures[Cause(detail).name.lower()] += 1
+        cause = Cause(detail).name.lower()
+        # The engine sees a Close and an end of stream; what the Close was about is known here.
+        self.departures[session.ended_by or cause if cause == "closed" else cause] += 1
         self.publishers -= Role.PUBLISHER in session.role
         self.subscribers -= Role.SUBSCRIBER in session.role
         self._tell(session, _LEFT)

@@ -10,7 +10,7 @@ import pytest
 from fastfan import Cause, Topic
 from tests.support.engine import Rig
 from tests.support.frames import CLOSE, frame
-from tests.support.sockets import Pair, tcp_pair, unix_pair
+from tests.support.sockets import Pair, readable, tcp_pair, unix_pair
 
 BYE = frame(b"\x03\xe8", CLOSE)
 
@@ -143,6 +143,20 @@ def test_subscribers_that_leave_during_the_fan_out_disturb_nobody(rig: Rig, topi
             peer.expect(frame("one"), frame(bytes(5000)))
     rig.until(lambda: topic.subscribers == 40)
     assert rig.memory_bytes == 0
+
+
+def test_one_that_leaves_between_two_slices_makes_nobody_miss_a_message(rig: Rig, topic: Topic) -> None:
+    peers = [rig.connect(topic) for _ in range(1000)]
+    topic.publish(bytes(20_000))
+    rig.engine.turn(budget=0.0)
+    served = [peer for peer in peers if readable(peer.socket.fileno())]
+    assert 0 < len(served) < len(peers)
+    for peer in served[:10]:
+        rig.engine.abort(peer.token)
+    rig.settle()
+    for peer in peers:
+        peer.drain()
+    assert {len(peer.got) for peer in peers} == {20_004}
 
 
 def test_fragments_of_what_was_sent_are_counted(rig: Rig, topic: Topic) -> None:

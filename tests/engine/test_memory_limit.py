@@ -45,8 +45,10 @@ def asks_for_room(rig: Rig) -> Callable[[], bool]:
 def test_exactly_up_to_the_limit_is_taken_and_one_byte_more_is_overloaded(rig: Rig, topic: Topic) -> None:
     peer, fd = rig.attach(topic)
     topic.publish_many([BIG, BIG])
-    left = LIMIT - rig.memory_bytes
     log_bytes = topic.log_bytes
+    # Each of them has a segment of its own, and so will the next: its header counts too.
+    segment_header_bytes = (rig.memory_bytes - log_bytes) // 2
+    left = LIMIT - rig.memory_bytes - segment_header_bytes
     with pytest.raises(Overloaded, match=f"max_memory_bytes={LIMIT}"):
         topic.publish(payload_of_frame(left + 1))
     with pytest.raises(Overloaded):
@@ -197,6 +199,20 @@ def test_again_and_again_until_it_is_enough_and_no_further(rig: Rig, topic: Topi
     assert [rig.condemned(peer) for peer in slow] == [Cause.MEMORY] * 5
     assert rig.memory_bytes < LIMIT
     fast.expect(frame(BIG))
+
+
+def test_a_log_that_only_a_closing_one_holds_does_not_shield_the_others(make_rig: Callable[..., Rig]) -> None:
+    """Nobody is left to condemn in the largest log, so it is the next largest log's turn."""
+    rig = make_rig(max_memory_bytes=LIMIT)
+    large, small = rig.engine.topic("/large"), rig.engine.topic("/small")
+    closing = rig.connect_in_mid_frame(large, BIG)
+    large.publish_many([BIG] * 2)
+    rig.engine.end(closing.token, frame(b"", CLOSE), after_log=True)
+    rig.settle()
+    slow = rig.connect_slow(small)
+    small.publish_many([bytes(100_000)] * 2, strict=False)
+    assert rig.memory_bytes > LIMIT
+    assert rig.until_condemned(slow) == Cause.MEMORY
 
 
 def test_those_who_have_everything_are_never_victims(rig: Rig, topic: Topic) -> None:

@@ -51,10 +51,10 @@ def test_publishing_to_nobody_is_no_work(rig: Rig, topic: Topic) -> None:
     assert not has_work(rig)
 
 
-def test_publishing_to_one_that_is_only_attached_is_no_work(rig: Rig, topic: Topic) -> None:
+def test_publishing_to_one_that_is_only_attached_is_no_busy_loop(rig: Rig, topic: Topic) -> None:
     peer, fd = rig.attach(topic)
     topic.publish("one")
-    assert not has_work(rig)
+    assert turns_within(rig, 0.1) <= 1
     rig.engine.start(peer.token, fd)
     assert has_work(rig)
 

@@ -4,6 +4,7 @@ import struct
 
 import pytest
 
+from pubsub.closing import closing
 from tests.support.rawclient import CLOSE, CONTINUATION, PING, PONG, TEXT, close_frame, frame
 from tests.support.server import Scene, serving
 
@@ -76,7 +77,7 @@ async def test_a_publisher_that_breaks_a_rule_is_told_so_and_only_what_came_whol
         await bad.read_end()
         await bad.send(close_frame(code))
         bad.close()
-        await scene.wait_departures(closed=1)
+        await scene.wait_departures(**{closing(code).label: 1})
         await other.send(frame(b"after"))
         expected = [b"before", "vorher", b"after"]
         if case == "continuation after the end":
@@ -116,7 +117,7 @@ async def test_nothing_after_the_fault_has_a_meaning() -> None:
 async def test_a_client_that_ignores_its_close_is_reset_after_close_deadline() -> None:
     async with serving(close_deadline=0.2) as scene:
         await send_after_fault(scene)
-        await scene.wait_departures(closed=1)
+        await scene.wait_departures(protocol_error=1)
 
 
 @pytest.mark.parametrize("size", [100_000, 3_000_000, 12_000_000])

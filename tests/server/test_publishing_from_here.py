@@ -158,7 +158,7 @@ async def test_at_the_memory_limit_publish_raises_and_appends_nothing() -> None:
         count = await fill(scene)
         assert scene.server.stats().memory_bytes <= 4 * MIB
         with pytest.raises(Overloaded):
-            scene.server.publish("/other", bytes(5 * MIB))
+            scene.server.publish("/t", bytes(5 * MIB))
         messages = await subscriber.read_messages(count)
         assert messages == [bytes(100_000)] * count
         assert scene.server.publish("/t", b"next") == count + 1
