@@ -169,7 +169,8 @@ class Engine(Core):
     def sweep_topics(self, linger: float, most: int) -> int:
         """Forgets topics without clients for `linger` seconds, and the longest idle beyond `most`; how many it forgot.
 
-        Does nothing while another thread is in `turn()`. A forgotten topic that comes back begins a new epoch at offset 1, unless the program still holds the Topic.
+        Does nothing while another thread is in `turn()`. A forgotten topic that comes back begins a new epoch at offset
+        1, unless the program still holds the Topic.
         """
 
     def topics_kept(self) -> list[Topic]:

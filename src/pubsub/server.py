@@ -229,7 +229,7 @@ class Server:
         self._room.set()
 
     async def _send_off(self, role: Role, *, patience: float, after_log: bool) -> None:
-        """Closes everybody who has any part of that role, and waits until they have gone, `patience` seconds at most."""
+        """Closes everybody with any part of that role, and waits until they have gone, `patience` seconds at most."""
         row = closing.closing(closing.RESTART)
         for session in self._sessions.all():
             if role & session.role:

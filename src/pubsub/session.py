@@ -45,7 +45,18 @@ _VERDICTS = {
 class Session:
     """One connection: id, name, role, topic; and its wsproto object once it has sent something."""
 
-    __slots__ = ("connection", "ended_by", "ignored_bytes", "name", "partial", "role", "token", "topic", "uid", "waited")
+    __slots__ = (
+        "connection",
+        "ended_by",
+        "ignored_bytes",
+        "name",
+        "partial",
+        "role",
+        "token",
+        "topic",
+        "uid",
+        "waited",
+    )
 
     def __init__(self, token: int, topic: Topic, role: Role, name: str, uid: bytes) -> None:
         self.token = token

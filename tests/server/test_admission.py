@@ -124,30 +124,45 @@ REFUSALS = {
     "empty role": (request("/t?pubsub="), 400, BAD_HEADERS, ["''"]),
     "header and query disagree": (request("/t?pubsub=publisher"), 400, BAD_HEADERS, ["publisher", "disagree"]),
     "header and subprotocol disagree": (
-        request("/t", (PROTOCOLS, "pubsub.duplex")), 400, BAD_HEADERS, ["duplex", "disagree"],
-    ),  # fmt: skip
+        request("/t", (PROTOCOLS, "pubsub.duplex")),
+        400,
+        BAD_HEADERS,
+        ["duplex", "disagree"],
+    ),
     "two headers disagree": (request("/t", ("pubsub", "publisher")), 400, BAD_HEADERS, ["disagree"]),
     "plain GET with a role": (request("/t", without=NO_UPGRADE), 426, UPGRADE_FAILED, ["WebSocket"]),
     "other upgrade": (
-        request("/t", ("Upgrade", "h2c"), without=["Upgrade"]), 400, UPGRADE_FAILED, ["'h2c'", "Upgrade: websocket"],
-    ),  # fmt: skip
+        request("/t", ("Upgrade", "h2c"), without=["Upgrade"]),
+        400,
+        UPGRADE_FAILED,
+        ["'h2c'", "Upgrade: websocket"],
+    ),
     "no connection": (request("/t", without=["Connection"]), 400, UPGRADE_FAILED, ["Connection: Upgrade"]),
     "no key": (request("/t", without=["Sec-WebSocket-Key"]), 400, UPGRADE_FAILED, ["Sec-WebSocket-Key", "16"]),
     "POST": (request(line="POST /t HTTP/1.1"), 400, UPGRADE_FAILED, ["'POST'", "GET"]),
     "version 8": (
-        request("/t", ("Sec-WebSocket-Version", "8"), without=["Sec-WebSocket-Version"]), 426, UPGRADE_FAILED, ["'8'", "13"],
-    ),  # fmt: skip
+        request("/t", ("Sec-WebSocket-Version", "8"), without=["Sec-WebSocket-Version"]),
+        426,
+        UPGRADE_FAILED,
+        ["'8'", "13"],
+    ),
     "unknown subprotocols": (
-        request("/t", (PROTOCOLS, "chat, soap")), 400, UPGRADE_FAILED, ["chat, soap", "pubsub.subscriber"],
-    ),  # fmt: skip
+        request("/t", (PROTOCOLS, "chat, soap")),
+        400,
+        UPGRADE_FAILED,
+        ["chat, soap", "pubsub.subscriber"],
+    ),
     "foreign origin": (request("/t", FOREIGN), 403, UPGRADE_FAILED, ["http://foreign.example", "allow_origins"]),
     "long name": (request("/t", ("pubsub-client-name", "n" * 65)), 400, BAD_HEADERS, ["65", "64"]),
     "bad name": (request("/t?name=a%20b"), 400, BAD_HEADERS, ["'a b'", "64"]),
     "names disagree": (request("/t?name=a", ("pubsub-client-name", "b")), 400, BAD_HEADERS, ["'a'", "'b'"]),
     # The head comes before everything, and has no event.
     "bad key": (
-        request("/t", ("Sec-WebSocket-Key", "short"), without=["Sec-WebSocket-Key"], role=None), 400, None, ["'short'", "16"],
-    ),  # fmt: skip
+        request("/t", ("Sec-WebSocket-Key", "short"), without=["Sec-WebSocket-Key"], role=None),
+        400,
+        None,
+        ["'short'", "16"],
+    ),
     "a body": (request("/t", ("Content-Length", "3"), role=None), 400, None, ["content-length", "without"]),
     "a chunked body": (request("/t", ("Transfer-Encoding", "chunked")), 400, None, ["transfer-encoding", "without"]),
     "HTTP/1.0": (request(line="GET /t HTTP/1.0", role=None), 400, None, ["HTTP/1.0", "HTTP/1.1"]),
@@ -155,7 +170,12 @@ REFUSALS = {
     "not ASCII": (request("/t", ("X-Name", "grün")), 400, None, ["ASCII"]),
     "not a path": (request("t"), 400, None, ["'t'", "path"]),
     # The order: role before upgrade before Origin before name.
-    "bad role, no upgrade, foreign": (request("/t", FOREIGN, role=None, without=NO_UPGRADE), 400, BAD_HEADERS, ["no role"]),
+    "bad role, no upgrade, foreign": (
+        request("/t", FOREIGN, role=None, without=NO_UPGRADE),
+        400,
+        BAD_HEADERS,
+        ["no role"],
+    ),
     "no upgrade, foreign": (request("/t", FOREIGN, without=NO_UPGRADE), 426, UPGRADE_FAILED, ["WebSocket"]),
     "foreign, bad name": (request("/t?name=%00", FOREIGN), 403, UPGRADE_FAILED, ["foreign"]),
 }

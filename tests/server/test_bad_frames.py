@@ -35,8 +35,9 @@ BAD = {
     "continuation of nothing": (frame(b"x", CONTINUATION), PROTOCOL_ERROR),
     "empty continuation of nothing": (frame(b"", CONTINUATION), PROTOCOL_ERROR),
     "continuation after the end": (
-        frame(b"x", fin=False) + frame(b"y", CONTINUATION) + frame(b"z", CONTINUATION), PROTOCOL_ERROR,
-    ),  # fmt: skip
+        frame(b"x", fin=False) + frame(b"y", CONTINUATION) + frame(b"z", CONTINUATION),
+        PROTOCOL_ERROR,
+    ),
     "binary inside binary": (frame(b"x", fin=False) + frame(b"y"), PROTOCOL_ERROR),
     "text inside binary": (frame(b"x", fin=False) + frame("y", TEXT), PROTOCOL_ERROR),
     "text inside text": (frame("x", TEXT, fin=False) + frame("y", TEXT, fin=False), PROTOCOL_ERROR),
@@ -47,8 +48,9 @@ BAD = {
     "half a code point": (frame("grün".encode()[:3], TEXT), BAD_DATA),
     "not UTF-8 in the second fragment": (frame("a", TEXT, fin=False) + frame(b"\xff", CONTINUATION), BAD_DATA),
     "a code point that breaks off at the end": (
-        frame(b"\xe2\x82", TEXT, fin=False) + frame(b"", CONTINUATION), BAD_DATA,
-    ),  # fmt: skip
+        frame(b"\xe2\x82", TEXT, fin=False) + frame(b"", CONTINUATION),
+        BAD_DATA,
+    ),
     "a code point that goes on wrongly": (frame(b"\xe2\x82", TEXT, fin=False) + frame(b"a", CONTINUATION), BAD_DATA),
     "not UTF-8 and never finished": (frame(b"\xff", TEXT, fin=False), BAD_DATA),
     "close of one byte": (frame(b"\x03", CLOSE), PROTOCOL_ERROR),
@@ -133,7 +135,9 @@ async def test_a_close_for_a_fault_can_be_read_by_a_client_that_goes_on_sending(
 async def test_half_a_message_of_one_that_breaks_a_rule_is_delivered_to_nobody() -> None:
     async with serving() as scene:
         subscriber, good = await scene.join(), await scene.join(role="publisher")
-        for number, case in enumerate(("unmasked", "reserved bit 1", "opcode 0x3", "fragmented ping", "close code 999")):
+        for number, case in enumerate(
+            ("unmasked", "reserved bit 1", "opcode 0x3", "fragmented ping", "close code 999")
+        ):
             bad = await scene.join(role="publisher")
             await bad.send(frame(b"half", fin=False) + frame(b"more", CONTINUATION, fin=False) + BAD[case][0])
             assert (await bad.read_close())[0] == PROTOCOL_ERROR

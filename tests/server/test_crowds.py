@@ -40,7 +40,9 @@ async def test_five_publishers_and_five_subscribers_have_one_order_and_one_hash(
     async with serving() as scene:
         subscribers = [await scene.join() for _ in range(5)]
         publishers = [await scene.join(role=role) for _ in range(5)]
-        said = [[b"%d %d " % (who, n) + os.urandom(size) for n, size in enumerate(sizes(source, 60))] for who in range(5)]
+        said = [
+            [b"%d %d " % (who, n) + os.urandom(size) for n, size in enumerate(sizes(source, 60))] for who in range(5)
+        ]
         total = sum(map(len, said))
 
         async def publish(client: RawClient, messages: list[bytes]) -> None:

@@ -113,10 +113,21 @@ async def test_stats_of_an_idle_server_are_zeros() -> None:
         stats = scene.server.stats()
         assert stats.max_memory_bytes > 1 << 20
         assert stats == Stats(
-            publishers=0, subscribers=0, topics=0, messages=0, message_bytes=0, ignored_messages=0, received_bytes=0,
-            sent_bytes=0, memory_bytes=0, max_memory_bytes=stats.max_memory_bytes, held_publishers=0,
-            events_dropped=0, departures={}, refusals={},
-        )  # fmt: skip
+            publishers=0,
+            subscribers=0,
+            topics=0,
+            messages=0,
+            message_bytes=0,
+            ignored_messages=0,
+            received_bytes=0,
+            sent_bytes=0,
+            memory_bytes=0,
+            max_memory_bytes=stats.max_memory_bytes,
+            held_publishers=0,
+            events_dropped=0,
+            departures={},
+            refusals={},
+        )
 
 
 async def test_stats_count_who_is_there_and_what_was_said() -> None:

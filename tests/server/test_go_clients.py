@@ -66,7 +66,9 @@ async def test_the_type_of_a_message_is_kept() -> None:
         assert await subscriber.read_messages(3) == ["", "grün", "grün".encode()]
 
 
-@pytest.mark.parametrize(("name", "pattern"), [("till", f"till-{UUID4}"), ("", f"-{UUID4}"), ("a-b.c_d~9", f"a-b.c_d~9-{UUID4}")])
+@pytest.mark.parametrize(
+    ("name", "pattern"), [("till", f"till-{UUID4}"), ("", f"-{UUID4}"), ("a-b.c_d~9", f"a-b.c_d~9-{UUID4}")]
+)
 async def test_a_client_id_is_its_name_and_a_uuid4(name: str, pattern: str) -> None:
     async with serving() as scene:
         client = await join_as_go(scene, "subscriber", name)
@@ -101,7 +103,11 @@ async def test_events_as_json_have_the_go_programs_keys_and_numbers() -> None:
         event = json.loads((await scene.next_event()).to_json())
         assert event == {"clientID": subscriber.client_id, "subscriptionTopic": "/prices", "type": 4}
         await scene.ask(request("/x", role="nonsense"))
-        assert json.loads((await scene.next_event()).to_json()) == {"clientID": "", "subscriptionTopic": "/x", "type": 6}
+        assert json.loads((await scene.next_event()).to_json()) == {
+            "clientID": "",
+            "subscriptionTopic": "/x",
+            "type": 6,
+        }
         await scene.ask(request("/y", without=["Sec-WebSocket-Version"]))
         assert json.loads((await scene.next_event()).to_json())["type"] == 5
 

@@ -29,7 +29,7 @@ async def test_websockets_publishes_and_subscribes(compression: str | None) -> N
         websocket(scene, "subscriber", compression=compression) as subscriber,
         websocket(scene, "publisher", compression=compression) as publisher,
     ):
-        said = ["text", "grün €", b"", "", b"bytes", bytes(200_000), "x" * 100_000]
+        said: list[bytes | str] = ["text", "grün €", b"", "", b"bytes", bytes(200_000), "x" * 100_000]
         for message in said:
             await publisher.send(message)
         assert [await subscriber.recv() for _ in said] == said
@@ -87,7 +87,10 @@ async def test_websockets_gets_its_close_codes_right() -> None:
     async with serving() as scene:
         async with websocket(scene, "publisher") as publisher:
             await publisher.close(4321, "enough")
-            assert (publisher.close_code, publisher.protocol.close_rcvd and publisher.protocol.close_rcvd.code) == (4321, 4321)
+            assert (publisher.close_code, publisher.protocol.close_rcvd and publisher.protocol.close_rcvd.code) == (
+                4321,
+                4321,
+            )
         async with websocket(scene, "subscriber") as subscriber:
             closing = asyncio.create_task(scene.server.close(drain=5.0))
             with pytest.raises(websockets.ConnectionClosedError):

@@ -1,4 +1,4 @@
-"""max_message_bytes, to the byte: in one frame or in fragments, text counted as UTF-8, and before the memory is spent."""
+"""max_message_bytes, to the byte: in one frame or in fragments, text as UTF-8, and before the memory is spent."""
 
 from collections.abc import Callable
 
@@ -33,7 +33,7 @@ def with_pings_between(payload: bytes | str) -> bytes:
     return frame(data[:middle], opcode, fin=False) + ping + frame(data[middle:], CONTINUATION) + ping
 
 
-FITTING = {
+FITTING: dict[str, bytes | str] = {
     "bytes": bytes(range(250)) * 40,
     "ASCII": "x" * LIMIT,
     "two bytes each": "é" * (LIMIT // 2),
@@ -74,9 +74,7 @@ async def test_a_message_of_the_limit_passes_byte_by_byte() -> None:
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", FITTING)
-async def test_one_byte_more_closes_1009_and_is_delivered_to_nobody(
-    kind: str, way: Way, bytewise: bool
-) -> None:
+async def test_one_byte_more_closes_1009_and_is_delivered_to_nobody(kind: str, way: Way, bytewise: bool) -> None:
     limit = 200 if bytewise else LIMIT
     fitting = FITTING[kind]
     shorter = fitting[: len(fitting) * limit // LIMIT]
@@ -121,7 +119,9 @@ async def test_a_message_far_over_the_limit_can_be_sent_to_its_end_and_the_close
 async def test_many_empty_fragments_are_no_message_too_big() -> None:
     async with serving(max_message_bytes=1) as scene:
         subscriber, publisher = await scene.join(), await scene.join(role="publisher")
-        await publisher.send(frame(b"", fin=False) + frame(b"", CONTINUATION, fin=False) * 500 + frame(b"x", CONTINUATION))
+        await publisher.send(
+            frame(b"", fin=False) + frame(b"", CONTINUATION, fin=False) * 500 + frame(b"x", CONTINUATION)
+        )
         assert await subscriber.read_message() == b"x"
 
 

@@ -47,7 +47,13 @@ async def test_the_data_may_be_reused_on_return() -> None:
 
 @pytest.mark.parametrize(
     ("topic", "target"),
-    [("/grün", "/gr%C3%BCn"), ("/a b", "/a%20b"), ("/a%20b", "/a%20b"), ("/€/😀", "/%E2%82%AC/%F0%9F%98%80"), ("/", "/")],
+    [
+        ("/grün", "/gr%C3%BCn"),
+        ("/a b", "/a%20b"),
+        ("/a%20b", "/a%20b"),
+        ("/€/😀", "/%E2%82%AC/%F0%9F%98%80"),
+        ("/", "/"),
+    ],
 )
 async def test_a_topic_is_escaped_as_a_browser_would(topic: str, target: str) -> None:
     async with serving() as scene:

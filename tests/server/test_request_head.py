@@ -16,8 +16,8 @@ CLIENT_HELLO = bytes.fromhex("16030100f1010000ed0303") + bytes(range(200))
 
 def padded(size: int, **changes: str) -> bytes:
     """An upgrade of exactly so many bytes."""
-    bare = request("/t", ("X-Padding", ""), **changes)  # type: ignore[arg-type]
-    return request("/t", ("X-Padding", "x" * (size - len(bare))), **changes)  # type: ignore[arg-type]
+    bare = request("/t", ("X-Padding", ""), **changes)
+    return request("/t", ("X-Padding", "x" * (size - len(bare))), **changes)
 
 
 async def test_a_request_may_come_byte_by_byte_with_frames_behind_it() -> None:

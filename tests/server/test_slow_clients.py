@@ -89,7 +89,9 @@ async def test_a_subscriber_that_reads_a_little_now_and_then_is_not_stalled() ->
 
 
 @pytest.mark.parametrize(
-    "options", [{"max_lag_bytes": 2 * MIB}, {"max_lag_messages": 20}, {"max_lag_age": 0.2}], ids=["bytes", "messages", "age"]
+    "options",
+    [{"max_lag_bytes": 2 * MIB}, {"max_lag_messages": 20}, {"max_lag_age": 0.2}],
+    ids=["bytes", "messages", "age"],
 )
 async def test_a_subscriber_too_far_behind_is_closed_with_1013(options: dict[str, float]) -> None:
     async with serving(**options) as scene:

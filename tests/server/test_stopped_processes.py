@@ -102,7 +102,9 @@ async def test_nobody_departs_because_the_server_stood_still(server: ServerProce
         await wait_until(lambda: all(heard == [b"before"] for heard in people.heard[:100]), "the message before")
         async with stopped(server.pid):
             await publisher.send(frame(b"meanwhile"))
-        await wait_until(lambda: all(heard[1:] == [b"meanwhile"] for heard in people.heard[:100]), "the message meanwhile")
+        await wait_until(
+            lambda: all(heard[1:] == [b"meanwhile"] for heard in people.heard[:100]), "the message meanwhile"
+        )
         # Long enough for any verdict about the stop to fall.
         settled = time.monotonic() + 1.2
         await wait_until(lambda: time.monotonic() > settled)

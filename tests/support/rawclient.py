@@ -192,7 +192,9 @@ class RawClient:
     async def _fill(self, size: int) -> None:
         while len(self.buffer) < size:
             if not await self.read_some():
-                raise EOFError(f"the stream ended {size - len(self.buffer)} bytes early, after {bytes(self.buffer[:200])!r}")
+                raise EOFError(
+                    f"the stream ended {size - len(self.buffer)} bytes early, after {bytes(self.buffer[:200])!r}"
+                )
 
     def _take(self, size: int) -> bytes:
         data = bytes(self.buffer[:size])

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import resource
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from pubsub.server import Server, serve
 from tests.support.processes import Program
 from tests.support.rawclient import PATIENCE, RawClient, request
 
-__all__ = ["Scene", "ServerProcess", "server_process", "serving", "wait_until"]
+__all__ = ["PATIENCE", "Scene", "ServerProcess", "server_process", "serving", "wait_until"]
 
 _LOOK_AGAIN = 0.005
 _ROOT = Path(__file__).parents[2]
@@ -33,8 +32,9 @@ async def wait_until(holds: Callable[[], object], what: str = "the condition") -
     """Returns once `holds()` is true; fails after the patience."""
     try:
         async with asyncio.timeout(PATIENCE):
-            while not holds():
-                await asyncio.sleep(_LOOK_AGAIN)  # noqa: ASYNC110 - stats have no event to wait for
+            # Stats have no event to wait for.
+            while not holds():  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK_AGAIN)
     except TimeoutError:
         raise AssertionError(f"{what} did not come to hold within {PATIENCE:g} s") from None
 
@@ -92,7 +92,8 @@ class Scene:
     async def wait_departures(self, **causes: int) -> None:
         """Returns when exactly these have departed."""
         await wait_until(
-            lambda: sum(self.departures.values()) >= sum(causes.values()), f"departures {causes} (now {self.departures})"
+            lambda: sum(self.departures.values()) >= sum(causes.values()),
+            f"departures {causes} (now {self.departures})",
         )
         assert self.departures == causes
 
@@ -107,11 +108,13 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None, **options: Any
-) -> AsyncIterator[Scene]:
-    """A server with these options on a free port; its clients hang up before it is closed."""
-    async with serve(host, port, sock=sock, options=Options(**options)) as server:
+async def serving(*address: Any, **options: Any) -> AsyncIterator[Scene]:
+    """A server with these options, on a free port or at the host and port given; its clients hang up before it closes.
+
+    `sock` may be among the options: a socket that listens already.
+    """
+    sock = options.pop("sock", None)
+    async with serve(*(address or ("127.0.0.1", 0)), sock=sock, options=Options(**options)) as server:
         scene = Scene(server)
         try:
             yield scene
