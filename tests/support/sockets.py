@@ -40,7 +40,10 @@ def _sized(ours: socket.socket, theirs: socket.socket, send_buffer: int | None, 
 
 
 def readable(fileno: int, seconds: float = 0.0) -> bool:
-    return bool(select.select([fileno], [], [], seconds)[0])
+    # poll(2), because select(2) ends at descriptor 1,023.
+    poll = select.poll()
+    poll.register(fileno, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 @contextlib.contextmanager

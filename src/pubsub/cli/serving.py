@@ -24,6 +24,7 @@ from pubsub.cli.exits import Exit
 from pubsub.cli.pipes import STDOUT, Output
 from pubsub.options import Options
 from pubsub.server import Server, serve
+from pubsub.stats import Stats
 
 __all__ = ["serve_until_signal"]
 
@@ -48,6 +49,7 @@ async def serve_until_signal(place: ListenAddress, options: Options, *, events_n
             print(f"fastpubsub: ending within {drain_seconds:g} s; another signal ends it at once", file=sys.stderr)
         finally:
             await server.close(drain=drain_seconds)
+            print(_last_line(server.stats()), file=sys.stderr)
             await asyncio.wait([printing], timeout=_LAST_EVENTS_SECONDS)
             printing.cancel()
     return Exit.FINE
@@ -60,6 +62,12 @@ def _first_line(place: ListenAddress, *, as_json: bool) -> bytes:
         return json.dumps({"listening": url, "try": command}).encode() + b"\n"
     everywhere = "" if place.host not in ("", "0.0.0.0", "::") else " (all interfaces)"
     return f"Listening on {url}{everywhere}; try: {command}\n".encode()
+
+
+def _last_line(stats: Stats) -> str:
+    # Why clients left is in no event; who looks into a bad night finds it here.
+    departed = ", ".join(f"{count} {cause}" for cause, count in sorted(stats.departures.items())) or "none"
+    return f"fastpubsub: took {stats.messages} messages, sent {stats.sent_bytes} bytes; departures: {departed}"
 
 
 async def _print_events(server: Server, output: Output, events_name: str) -> None:
