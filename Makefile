@@ -49,7 +49,7 @@ types: $(DEVELOP) engine ## mypy, strict
 cover: $(DEVELOP) ## coverage of both packages, Cython lines too; under 90 % fails
 	@$(BUILD) cover-$(TAG) build/cover/site -DFASTFAN_COVERAGE=ON -DCMAKE_BUILD_TYPE=Debug
 	@coverage erase
-	@PYTHONPATH=$(CURDIR)/build/cover/site coverage run -m pytest -m "not packaging" $(ARGS)
+	@PYTHONPATH=$(CURDIR)/build/cover/site coverage run -m pytest -m "not packaging and not untraced" $(ARGS)
 	@coverage combine --quiet
 	@cd build/cover/site && coverage report --rcfile=$(CURDIR)/setup.cfg --data-file=$(CURDIR)/.coverage
 
