@@ -114,7 +114,8 @@ cdef bint log_append(Log *log, uint8_t opcode, const uint8_t *payload, size_t pa
         log_link(log, segment, now_ns)
     out = segment.data + segment.end
     out += frame_write_header(out, opcode, payload_bytes)
-    memcpy(out, payload, payload_bytes)
+    if payload_bytes:
+        memcpy(out, payload, payload_bytes)
     if segment.marks != NULL:
         segment_mark(segment, frame_bytes, now_ns)
     log_publish_end(log, segment, frame_bytes)

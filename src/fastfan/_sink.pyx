@@ -89,6 +89,8 @@ cdef bint sink_queue_control(Sink *sink, const uint8_t *data, uint32_t data_byte
     cdef uint8_t *grown
     if sink.close != NULL or sink.close_sent or sink.write_dead:
         return False
+    if data_bytes == 0:
+        return True
     if sink.control_bytes + data_bytes > sink.control_room:
         grown = <uint8_t *>realloc(sink.control, sink.control_bytes + data_bytes)
         if grown == NULL:

@@ -252,11 +252,12 @@ class Sessions:
         self._tell(session, _LEFT)
 
     def age(self, step: float) -> None:
-        """Advances the clocks of messages on their way by `step` seconds, but not of those whose topic is paced."""
+        """Advances the clocks of messages on their way by `step` seconds, but not of those that are held back."""
         limit = self._options.message_timeout
         for session in list(self._arriving.values()):
-            # Not while its topic is paced. While memory is short it counts: unfinished messages may be what fills it.
-            if session.topic.paced:
+            # Not while its topic is paced; but while memory is short it counts, for unfinished messages may be what
+            # fills it.
+            if session.topic.paced and self._engine.roomy:
                 continue
             session.waited += step
             if session.waited > limit:

@@ -72,6 +72,19 @@ def test_in_the_middle_of_a_run_of_frames_it_goes_between_two(rig: Rig, topic: T
     peer.expect(*wanted[:before], pong(7), *wanted[before:])
 
 
+@pytest.mark.parametrize("over", range(-3, 4))
+def test_a_frame_that_ends_about_where_a_page_begins_is_told_from_the_next(rig: Rig, topic: Topic, over: int) -> None:
+    """The log keeps a mark a page of 4,096 bytes, from which it looks for boundaries."""
+    peer = rig.connect_slow(topic)
+    first, second = bytes(4096 + over - 4), bytes(9000)
+    topic.publish_many([first, second, b"next"])
+    rig.settle()
+    assert len(frame(first)) < rig.sent_bytes < 8192  # in the second frame, and in the second page
+    rig.engine.send(peer.token, pong(1))
+    rig.settle()
+    peer.expect(frame(first), frame(second), pong(1), frame(b"next"))
+
+
 def test_at_every_place_of_a_log_of_mixed_frames_it_finds_the_boundary(rig: Rig, topic: Topic) -> None:
     peer = rig.connect_slow(topic)
     payloads = [bytes([number % 256]) * (number * 37 % 1900) for number in range(400)]

@@ -1,5 +1,6 @@
 """A peer that breaks RFC 6455: the code that it names, a Close the client can read, and nobody else is concerned."""
 
+import asyncio
 import struct
 
 import pytest
@@ -130,6 +131,20 @@ async def test_a_close_for_a_fault_can_be_read_by_a_client_that_goes_on_sending(
         await bad.send(bytes(size))
         assert (await bad.read_close())[0] == PROTOCOL_ERROR
         await bad.read_end()
+
+
+async def test_a_client_that_sent_much_after_its_fault_departs_when_it_leaves() -> None:
+    async with serving() as scene:
+        bad = await scene.join(role="publisher")
+        await bad.send(frame(b"x", rsv=1))
+        assert (await bad.read_close())[0] == PROTOCOL_ERROR
+        await bad.send(bytes(12_000_000))
+        bad.close()
+        now = asyncio.get_running_loop().time
+        left = now()
+        await scene.wait_departures(protocol_error=1)
+        # What it sent is thrown away as fast as it can be read, not a little on every tick.
+        assert now() - left < 0.7
 
 
 async def test_half_a_message_of_one_that_breaks_a_rule_is_delivered_to_nobody() -> None:

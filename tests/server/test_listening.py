@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import pubsub
-from pubsub.errors import ConfigError
+from pubsub.errors import ConfigError, MisuseError
 from pubsub.options import Options
 from pubsub.server import Server, serve
 from tests.support.rawclient import RawClient, frame, request
@@ -150,6 +151,25 @@ def test_an_address_that_cannot_be_had_is_a_config_error(host: str, port: int, w
     assert words in text and "; " in text and "\n" not in text
 
 
+async def test_a_socket_that_does_not_listen_is_a_misuse() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        with pytest.raises(MisuseError, match="listen"):
+            # Accepting from it would fail at once, again and again.
+            await serve(sock=sock)
+
+
+async def test_a_server_that_cannot_be_made_gives_its_port_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_engine(**_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    before = open_descriptors()
+    monkeypatch.setattr("pubsub.server.fastfan.Engine", no_engine)
+    with pytest.raises(ConfigError, match="Too many open files"):
+        await serve(port=0)
+    assert open_descriptors() == before
+
+
 def test_when_one_of_the_addresses_is_in_use_none_is_kept() -> None:
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=False) as taken:
         port = taken.getsockname()[1]
@@ -198,7 +218,7 @@ async def test_a_port_can_be_taken_again_right_after_the_end() -> None:
         client = await scene.join()
         # The server closes first, so its side would be in TIME_WAIT.
         await asyncio.gather(scene.server.close(), client.read_close())
-    async with serving(port=port) as scene:
+    async with serving("127.0.0.1", port) as scene:
         await talk(port)
 
 

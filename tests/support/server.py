@@ -111,10 +111,11 @@ class Scene:
 async def serving(*address: Any, **options: Any) -> AsyncIterator[Scene]:
     """A server with these options, on a free port or at the host and port given; its clients hang up before it closes.
 
-    `sock` may be among the options: a socket that listens already.
+    `port`, and `sock`, a socket that listens already, may be among the options.
     """
+    host, port = address or ("127.0.0.1", options.pop("port", 0))
     sock = options.pop("sock", None)
-    async with serve(*(address or ("127.0.0.1", 0)), sock=sock, options=Options(**options)) as server:
+    async with serve(host, port, sock=sock, options=Options(**options)) as server:
         scene = Scene(server)
         try:
             yield scene
