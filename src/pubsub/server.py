@@ -297,8 +297,11 @@ def serve(
     """Starts a server: `async with serve(...) as server`, or `server = await serve(...)`.
 
     An empty host means all interfaces, port 0 any free one. `sock` is a listening socket to use instead; the server
-    owns it from then on. The sockets listen when this returns. Raises ConfigError when the address cannot be had.
+    owns it from then on. The sockets listen when this returns. Raises ConfigError when the address cannot be had, and
+    MisuseError for a `sock` that does not listen.
     """
+    if sock is not None and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise MisuseError(f"socket {sock.fileno()} does not listen; call its listen() first")
     listeners = [sock] if sock is not None else _listen(host, port)
     for listener in listeners:
         listener.setblocking(False)

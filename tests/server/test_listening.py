@@ -218,7 +218,7 @@ async def test_a_port_can_be_taken_again_right_after_the_end() -> None:
         client = await scene.join()
         # The server closes first, so its side would be in TIME_WAIT.
         await asyncio.gather(scene.server.close(), client.read_close())
-    async with serving("127.0.0.1", port) as scene:
+    async with serving(port=port) as scene:
         await talk(port)
 
 

@@ -108,14 +108,14 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def serving(*address: Any, **options: Any) -> AsyncIterator[Scene]:
-    """A server with these options, on a free port or at the host and port given; its clients hang up before it closes.
+async def serving(*host: str, **options: Any) -> AsyncIterator[Scene]:
+    """A server with these options, here or at `host`; its clients hang up before it is closed.
 
-    `port`, and `sock`, a socket that listens already, may be among the options.
+    Among the options may be `port`, else it is a free one, and `sock`, a socket that listens already.
     """
-    host, port = address or ("127.0.0.1", options.pop("port", 0))
-    sock = options.pop("sock", None)
-    async with serve(host, port, sock=sock, options=Options(**options)) as server:
+    where = host[0] if host else "127.0.0.1"
+    port, sock = options.pop("port", 0), options.pop("sock", None)
+    async with serve(where, port, sock=sock, options=Options(**options)) as server:
         scene = Scene(server)
         try:
             yield scene
