@@ -39,6 +39,7 @@ cdef extern from "wire.h" nogil:
 cdef enum:
     CONTROL_BACKLOG = 4096      # bytes of waiting control frames beyond which a connection is not read
     CALLS_AT_ONCE = 4           # system calls for one connection before the next has its turn
+    DISCARDS_AT_ONCE = 256      # chunks thrown away at once: a few milliseconds; the rest waits for the next tick
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -86,7 +87,7 @@ cdef void discard(Loop *loop, Sink *sink) noexcept nogil:
     """Nothing more is wanted from this peer but its end of the stream."""
     cdef ssize_t got = 1
     cdef int calls = 0
-    while got > 0 and calls < CALLS_AT_ONCE:
+    while got > 0 and calls < DISCARDS_AT_ONCE:
         got = wire_receive(sink.fd, loop.buffer, CHUNK_BYTES)
         calls += 1
     if got == -EAGAIN:
