@@ -169,7 +169,10 @@ cdef class Engine(Core):
 
     def turn(self, double budget=0.002):
         self.check_open()
-        if exchange_full(&self.turning, 1):
+        while exchange_full(&self.turning, 1):
+            if self.sweeping:
+                with self.naming:   # held for as long as the sweep takes
+                    continue
             raise MisuseError("turn() is running in another thread; call it from one thread at a time")
         with nogil:
             loop_turn(&self.loop, <uint64_t>(budget * 1e9))
@@ -201,14 +204,16 @@ cdef class Engine(Core):
     def sweep_topics(self, double linger, size_t most):
         """Forgets topics without clients for `linger` seconds, and the longest idle ones beyond `most`; how many."""
         self.check_open()
-        # Between turns only: a turn may still be using a topic whose last client has just gone.
-        if exchange_full(&self.turning, 1):
-            return 0
-        try:
-            with self.naming:
+        with self.naming:
+            # Between turns only: a turn may still be using a topic whose last client has just gone.
+            if exchange_full(&self.turning, 1):
+                return 0
+            self.sweeping = True
+            try:
                 return self._sweep(linger, most)
-        finally:
-            store_release(&self.turning, 0)
+            finally:
+                store_release(&self.turning, 0)
+                self.sweeping = False
 
     def _sweep(self, double linger, size_t most):
         cdef Topic topic

@@ -159,6 +159,21 @@ def test_one_that_leaves_between_two_slices_makes_nobody_miss_a_message(rig: Rig
     assert {len(peer.got) for peer in peers} == {20_004}
 
 
+def test_what_is_published_between_two_slices_reaches_those_already_served_too(rig: Rig, topic: Topic) -> None:
+    peers = [rig.connect(topic) for _ in range(1000)]
+    topic.publish(bytes(20_000))
+    rig.engine.turn(budget=0.0)
+    served = [peer for peer in peers if readable(peer.socket.fileno())]
+    assert 0 < len(served) < len(peers)
+    topic.publish("late")
+    rig.settle()
+    for peer in peers:
+        peer.drain()
+        whole = peer.take() == frame(bytes(20_000)) + frame("late")
+        assert whole
+    assert rig.memory_bytes == 0
+
+
 def test_fragments_of_what_was_sent_are_counted(rig: Rig, topic: Topic) -> None:
     peer = rig.connect(topic)
     before = rig.sent_bytes
