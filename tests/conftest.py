@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import threading
 import time
 from asyncio import runners
@@ -19,6 +20,9 @@ import pytest
 
 # What a shell exports must not decide a test.
 os.environ.pop("PUBSUB_ADDR", None)
+
+# A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline for an example: two shared cores are not a stopwatch.
 hypothesis.settings.register_profile("fastfan", deadline=None, print_blob=True)
