@@ -29,4 +29,6 @@ cmake --build "build/$name" -- --quiet 9>&-
 rm -rf "build/$name/installed"
 cmake --install "build/$name" --prefix "build/$name/installed" >/dev/null
 # Never written over: a server that runs from here has the old file mapped. `install` makes a new one where they differ.
-install -C -m 755 "build/$name/installed/fastfan/"* "$prefix/fastfan"
+for folder in fastfan fastfan/load; do
+    install -C -m 755 "build/$name/installed/$folder/"*.* "$prefix/$folder"
+done

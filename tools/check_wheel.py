@@ -17,10 +17,11 @@ def faults(wheel: Path) -> Iterator[str]:
         yield "is tagged none-any: CMake was skipped, the engine is not in it"
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    for module in SOURCE.glob("fastfan/_*.pyx"):
-        if not any(name.startswith(f"fastfan/{module.stem}.") and name.endswith(".so") for name in names):
-            yield f"lacks the extension module fastfan.{module.stem}"
-    for pattern in ("*/py.typed", "*/*.pyi", "fastfan/*.pxd", "fastfan/*.h", "**/*.py"):
+    for module in SOURCE.glob("fastfan/**/_*.pyx"):
+        stem = module.relative_to(SOURCE).with_suffix("").as_posix()
+        if not any(name.startswith(f"{stem}.") and name.endswith(".so") for name in names):
+            yield f"lacks the extension module {stem.replace('/', '.')}"
+    for pattern in ("*/py.typed", "**/*.pyi", "fastfan/*.pxd", "fastfan/*.h", "**/*.py"):
         for wanted in SOURCE.glob(pattern):
             name = wanted.relative_to(SOURCE).as_posix()
             if name not in names:

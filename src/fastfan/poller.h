@@ -37,6 +37,9 @@ void poller_wake(struct poller *poller);
 /* A tick every `interval_ns` from now on; 0 ends it. */
 int poller_tick(struct poller *poller, uint64_t interval_ns);
 
+/* From now on waits of the calling thread end when they are due, not some 50 us later, at the cost of wake-ups. */
+void poller_precise(void);
+
 /* A descriptor of the same kind as poller_wake()'s, for telling another loop: readable from signal to clear. */
 int notifier_open(void);
 void notifier_signal(int fd);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -90,3 +91,5 @@ int poller_tick(struct poller *poller, uint64_t interval_ns) {
     struct itimerspec timer = {.it_interval = step, .it_value = step};
     return timerfd_settime(poller->tick_fd, 0, &timer, NULL) == 0 ? 0 : -errno;
 }
+
+void poller_precise(void) { prctl(PR_SET_TIMERSLACK, 1); }
