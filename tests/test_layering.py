@@ -20,7 +20,7 @@ RINGS = {
     "sans-IO": {"addresses", "closing", "connection", "errors", "events", "handshake", "http_door", "options"},
     "clients": {"client", "dialing", "outbox", "publisher", "subscriber", "sync"},
     "shell": {"arrival", "eventstream", "server", "session", "stats"},
-    "command": {"__main__", "cli"},
+    "command": {"__main__", "bench", "cli"},
     "face": {"__init__"},
 }
 

@@ -65,6 +65,7 @@ cdef extern from "load/load.h" nogil:
         char fault[120]
         histogram upgrade
         histogram latency
+        histogram everybody
 
     struct load:
         pass

@@ -141,5 +141,6 @@ cdef class Load:
             stalled_departed=now.stalled_departed,
             upgrade=_percentiles(&now.upgrade),
             latency=_percentiles(&now.latency),
+            everybody=_percentiles(&now.everybody),
             fault=now.fault.decode(errors="replace"),
         )

@@ -57,6 +57,7 @@ struct publisher {
     bool queued;                    /* in the load's ring of those that may send */
     uint32_t complete;              /* messages that every steady subscriber of the topic has; kept with a window only */
     uint32_t *arrivals;             /* by number % window: how many of them have it */
+    uint64_t *made_ns;              /* and when it was made */
     size_t control_size;            /* a control frame that waits for the end of what is half sent */
     uint8_t control[CONTROL_BYTES];
 };

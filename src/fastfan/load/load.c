@@ -98,6 +98,7 @@ void load_free(struct load *l) {
     for (int i = 0; l->publishers && i < l->plan.publishers; i++) {
         free(l->publishers[i].frames);
         free(l->publishers[i].arrivals);
+        free(l->publishers[i].made_ns);
     }
     free(l->subscribers);
     free(l->publishers);

@@ -64,7 +64,9 @@ struct load_report {
     uint64_t slow_received, slow_missed, slow_departed;
     uint64_t stalled_received, stalled_departed;
     char fault[120];                /* what the first malformed one was */
-    struct histogram upgrade, latency;          /* connect() to 101; message due (or made) to its last byte here */
+    struct histogram upgrade;       /* connect() to 101 */
+    struct histogram latency;       /* message due (or made) to its last byte at one subscriber */
+    struct histogram everybody;     /* ... at the last one; with a window only */
 };
 
 struct load;

@@ -124,8 +124,9 @@ class Plan:
             raise MisuseError(f"host={self.host!r} is no IP address; look the name up first") from error
         lines = [self.path, self.query, *(part for header in self.headers for part in header)]
         bad = next((line for line in lines if not line.isascii() or not line.isprintable()), None)
-        if bad is not None or not self.path.startswith("/") or " " in self.path + self.query:
-            raise MisuseError(f"{bad or self.path + self.query!r} cannot stand in a request; escape it, as URLs have it")
+        target = self.path + self.query
+        if bad is not None or not target.startswith("/") or " " in target:
+            raise MisuseError(f"{bad or target!r} cannot stand in a request; escape it, as URLs have it")
 
 
 def _within(name: str, value: float, least: float, most: float) -> None:

@@ -40,8 +40,11 @@ bool publishers_begin(struct load *l) {
     for (int i = 0; i < plan->publishers; i++) {
         struct publisher *p = &l->publishers[i];
         p->frames = malloc(l->buffer_bytes);
-        p->arrivals = plan->window ? calloc(plan->window, sizeof *p->arrivals) : NULL;
-        if (!p->frames || (plan->window && !p->arrivals)) return false;
+        if (!p->frames) return false;
+        if (!plan->window) continue;
+        p->arrivals = calloc(plan->window, sizeof *p->arrivals);
+        p->made_ns = calloc(plan->window, sizeof *p->made_ns);
+        if (!p->arrivals || !p->made_ns) return false;
     }
     return true;
 }
@@ -146,6 +149,7 @@ static void make_frames(struct load *l, uint32_t id, uint64_t now) {
         p->end += write_head(l, p->frames + p->end, size, key);
         mask(p->frames + p->end, l->payload, size, key);
         p->end += size;
+        if (l->plan.window) p->made_ns[p->made % l->plan.window] = time;
         p->made++;
         l->report.published++;
         l->reached += p->made == p->goal;
@@ -234,6 +238,7 @@ void publisher_arrival(struct load *l, uint32_t id, uint32_t number) {
     p->arrivals[number % window]++;
     while (p->complete < p->made && p->arrivals[p->complete % window] >= everybody) {
         p->arrivals[p->complete % window] = 0;
+        histogram_record(&l->report.everybody, l->now - p->made_ns[p->complete % window]);
         p->complete++;
     }
     if (p->complete < p->goal) queue(l, id);

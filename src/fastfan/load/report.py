@@ -2,7 +2,6 @@
 
 import enum
 from dataclasses import dataclass
-from typing import NamedTuple
 
 __all__ = ["Percentiles", "Report", "Step"]
 
@@ -15,7 +14,8 @@ class Step(enum.IntEnum):
     CLOSED = 4
 
 
-class Percentiles(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Percentiles:
     """Of `count` times in nanoseconds, each within 1 in 256; zeros where there are none."""
 
     count: int
@@ -55,6 +55,7 @@ class Report:
     stalled_departed: int
     upgrade: Percentiles  # from connect() to the 101
     latency: Percentiles  # from when a message was due, or made in a window, to its last byte; empty when unthrottled
+    everybody: Percentiles  # the same until the last subscriber has it; in a window only
     fault: str
 
     @property

@@ -8,6 +8,7 @@ owns ``pubsub/__init__.py``, while this folder stays. So nothing else is importe
     pipes        stdin and stdout on the loop   serve, flags      fastpubsub serve: what it is told,
                                                 serving           what it does,
                                                 eventlines        and what it says
+    bench            fastpubsub bench                             benching          with pubsub.bench
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The commands together: ``fastpubsub serve``, ``pub``, ``sub``, ``check`` and ``completion``."""
+"""The commands together: ``fastpubsub serve``, ``pub``, ``sub``, ``check``, ``bench`` and ``completion``."""
 
 import platform
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from pubsub import __version__
+from pubsub.cli.bench import bench
 from pubsub.cli.check import check
 from pubsub.cli.exits import end
 from pubsub.cli.pipes import fill_standard_descriptors
@@ -63,7 +64,7 @@ def completion(shell: str) -> None:
     click.echo(script(fastpubsub, {}, _PROGRAM, "_FASTPUBSUB_COMPLETE").source())
 
 
-for _command in (serve, pub, sub, check):
+for _command in (serve, pub, sub, check, bench):
     fastpubsub.add_command(_command)
 
 

@@ -9,7 +9,7 @@ import click
 
 from pubsub.errors import ClosedBy, ConnectionClosed, PubSubError
 
-__all__ = ["client_flags", "is_url", "lost", "note", "until_first"]
+__all__ = ["client_flags", "header_flag", "is_url", "lost", "note", "until_first"]
 
 T = TypeVar("T")
 
@@ -23,20 +23,25 @@ def client_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """The flags that `pub` and `sub` have in common."""
     flags = (
         click.option("--name", default="", metavar="NAME", help="What the server's events call this client."),
-        click.option(
-            "-H",
-            "--header",
-            "headers",
-            multiple=True,
-            metavar="'NAME: VALUE'",
-            callback=_to_headers,
-            help="A header to send along with the request; repeatable.",
-        ),
+        header_flag,
         click.option("-v", "--verbose", is_flag=True, help="Say on stderr what happens; a terminal is always told."),
     )
     for flag in reversed(flags):
         command = flag(command)
     return command
+
+
+def header_flag(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flag for headers, which `bench` has too."""
+    return click.option(
+        "-H",
+        "--header",
+        "headers",
+        multiple=True,
+        metavar="'NAME: VALUE'",
+        callback=_to_headers,
+        help="A header to send along with the request; repeatable.",
+    )(command)
 
 
 def _to_headers(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[tuple[str, str]]:

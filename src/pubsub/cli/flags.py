@@ -12,9 +12,9 @@ from typing import Any, Final
 import click
 
 from pubsub.errors import ConfigError
-from pubsub.options import Options, parse_duration
+from pubsub.options import Options, parse_duration, parse_size
 
-__all__ = ["duration", "option_flags", "options_from_flags"]
+__all__ = ["duration", "option_flags", "options_from_flags", "size"]
 
 _HELP: Final = {
     "ping_interval": "Time between two pings to a client.",
@@ -48,6 +48,14 @@ def duration(text: str) -> float:
         return parse_duration(text)
     except ConfigError as error:
         raise click.BadParameter(str(error).removeprefix("duration=")) from error
+
+
+def size(text: str) -> int:
+    """`64MiB`, `64kB` or a plain number of bytes, as a type for click."""
+    try:
+        return parse_size(text)
+    except ConfigError as error:
+        raise click.BadParameter(str(error).removeprefix("size=")) from error
 
 
 def option_flags(command: Callable[..., Any]) -> Callable[..., Any]:
