@@ -20,8 +20,7 @@ class Workload:
     name: str
     plan: Plan
     is_storm: bool = False
-    # Between the last upgrade and the first message: what the upgrades left behind is done by then, and memory is that of
-    # idle connections.
+    # Between the last upgrade and the first message: then what upgrades left behind is done, and memory is idle.
     rest_seconds: float = 0.3
 
 

@@ -87,7 +87,7 @@ def _introduce(target: _Target) -> None:
 def _target(url: str | None, asked: dict[str, Any]) -> Iterator[_Target]:
     if url is None:
         if asked["pid"] is not None:
-            raise MisuseError(f"--pid={asked['pid']} goes with a URL; without one bench starts a server and knows its own")
+            raise MisuseError(f"--pid={asked['pid']} goes with a URL; without one bench starts a server itself")
         cpus = pinning() if asked["pin"] else None
         with own_server(shlex.split(asked["serve_flags"]), cpus[0] if cpus else None) as (pid, port):
             process = ServerProcess(pid) if readable(pid) else None
