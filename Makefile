@@ -27,7 +27,7 @@ BUILD := PYTHON=$(BIN)/python tools/build.sh
 QUIETLY = $(1) >build/log 2>&1 || { tail -n 40 build/log; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types cover asan bench bench-guard test-data wheel sdist setup clean
+.PHONY: help serve test lint types cover asan bench bench-guard bench-rivals rivals test-data wheel sdist setup clean
 
 help: ## this menu
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3.12]'
@@ -63,8 +63,14 @@ asan: $(DEVELOP) ## the tests on an engine built with ASan and UBSan
 	    $(BIN)/python -m pytest -p no:cacheprovider --capture=sys -m "not packaging and not browser" \
 	        --ignore=tests/test_stubs.py --ignore=tests/test_layering.py $(ARGS) $(ASAN_TESTS)
 
-bench: $(DEVELOP) engine ## a benchmark: make bench ARGS="flood"; without ARGS, which there are
-	@python -m benchmarks $(or $(ARGS),--help)
+bench: $(DEVELOP) engine ## the benchmarks, ours beside bare C: make bench ARGS="paced"; ARGS=--help: which there are
+	@python -m benchmarks $(ARGS)
+
+bench-rivals: rivals ## the benchmarks with every rival that is installed, in one run: half an hour
+	@python -m benchmarks --server bare_log --server bare_send --server fastpubsub --server rivals $(ARGS)
+
+rivals: $(DEVELOP) engine ## install the rivals into build/rivals
+	@PYTHON=$(BIN)/python benchmarks/rivals/setup.sh
 
 bench-guard: $(DEVELOP) engine ## instructions that the engine takes, beside a baseline; 3 % more fails (valgrind)
 	@python -m benchmarks.guard $(ARGS)

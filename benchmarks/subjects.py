@@ -1,0 +1,72 @@
+"""The servers under test, by name."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Final
+
+from benchmarks.harness import BUILD, HERE, BenchmarkError, Subject
+from benchmarks.rivals import RIVALS
+
+__all__ = ["OURS", "RIVAL_NAMES", "subjects_from"]
+
+OURS: Final = ("bare_log", "fastpubsub")
+RIVAL_NAMES: Final = tuple(RIVALS)
+
+_KNOWN: Final = {
+    "bare_log": Subject(
+        name="bare_log",
+        command=(str(BUILD / "bare_log"), "{port}"),
+        version="C",
+        how="one log, a cursor each, one send per subscriber and turn; no policy, no errors",
+    ),
+    "fastpubsub": Subject(
+        name="fastpubsub",
+        command=(sys.executable, "-m", "pubsub", "serve", "127.0.0.1:{port}", "--events", "none"),
+        version=version("fastfan"),
+        how="one log, a cursor each, one send per subscriber and turn",
+    ),
+    "embedded": Subject(
+        name="embedded",
+        command=(sys.executable, str(HERE / "programs" / "embedded.py"), "{port}"),
+        version=version("fastfan"),
+        how="pubsub.serve() in a program that does other things as well",
+    ),
+}
+
+
+def subjects_from(names: Sequence[str], default: Sequence[str]) -> list[Subject]:
+    """The servers that the command line names, `rivals` being all that are installed; `default` when it names none."""
+    subjects: list[Subject] = []
+    for text in names or default:
+        for subject in _installed_rivals() if text == "rivals" else [_subject(text)]:
+            if any(other.name == subject.name for other in subjects):
+                raise BenchmarkError(f"two servers named {subject.name!r}; give one another name: NAME=COMMAND")
+            subjects.append(subject)
+    return subjects
+
+
+def _subject(text: str) -> Subject:
+    name, equals, command = text.partition("=")
+    if equals:
+        return Subject(name=name, command=tuple(shlex.split(command)))
+    if name in _KNOWN:
+        return _KNOWN[name]
+    if name in RIVALS:
+        if not RIVALS[name].installed():
+            raise BenchmarkError(f"{name} is not installed; `make rivals` does that")
+        return _rival(name)
+    raise BenchmarkError(f"no server named {name!r}; there are {', '.join([*_KNOWN, *RIVALS])} and NAME=COMMAND")
+
+
+def _installed_rivals() -> list[Subject]:
+    for name, rival in RIVALS.items():
+        if not rival.installed():
+            print(f"left out, because it is not installed (make rivals): {name}", file=sys.stderr)
+    return [_rival(name) for name, rival in RIVALS.items() if rival.installed()]
+
+
+def _rival(name: str) -> Subject:
+    rival = RIVALS[name]
+    return Subject(name=name, command=rival.command, version=rival.version(), how=rival.how)
