@@ -27,7 +27,7 @@ BUILD := PYTHON=$(BIN)/python tools/build.sh
 QUIETLY = $(1) >build/log 2>&1 || { tail -n 40 build/log; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types cover asan bench bench-guard bench-rivals rivals test-data wheel sdist setup clean
+.PHONY: help serve test lint types cover asan bench bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean
 
 help: ## this menu
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3.12]'
@@ -71,6 +71,9 @@ bench-rivals: rivals ## the benchmarks with every rival that is installed, in on
 
 rivals: $(DEVELOP) engine ## install the rivals into build/rivals
 	@PYTHON=$(BIN)/python benchmarks/rivals/setup.sh
+
+pictures: $(DEVELOP) ## docs/pictures and the tables of docs/benchmarks.md, from benchmarks/results
+	@python -m benchmarks.draw
 
 bench-guard: $(DEVELOP) engine ## instructions that the engine takes, beside a baseline; 3 % more fails (valgrind)
 	@python -m benchmarks.guard $(ARGS)

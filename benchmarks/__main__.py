@@ -72,7 +72,8 @@ def main() -> int:
         print_machine()
         for name in options.names or BENCHMARKS:
             bench: Bench = BENCHMARKS[name].BENCH
-            subjects = subjects_from(options.server, bench.subjects)
+            subjects = subjects_from([] if bench.alone else options.server, bench.subjects)
+            subjects = [subject for subject in subjects if subject.name not in bench.without]
             plan = changed(bench.workload.plan, options.set)
             runs = run(f"{name} {' '.join(options.set)}", bench, plan, subjects, rounds=options.rounds)
             if options.save:

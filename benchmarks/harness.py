@@ -31,7 +31,7 @@ from pubsub.bench.ownserver import pinned
 from pubsub.bench.running import run_workload
 from pubsub.errors import PubSubError
 
-__all__ = ["BenchmarkError", "Subject", "allow_descriptors", "build", "measure", "started"]
+__all__ = ["BenchmarkError", "Subject", "allow_descriptors", "build", "counted", "measure", "started"]
 
 HERE: Final = Path(__file__).parent
 BUILD: Final = HERE.parent / "build" / "bench"
@@ -43,6 +43,9 @@ SERVER_CPU: Final = CPUS[0]
 LOAD_CPU: Final = CPUS[-1]
 START_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 15.0
+# For finding out how many messages take how long.
+FIRST_MESSAGES: Final = 100
+SHORTEST_SECONDS: Final = 0.001
 
 
 class BenchmarkError(Exception):
@@ -88,6 +91,25 @@ def measure(subject: Subject, workload: Workload) -> Outcome:
                 return run_workload(replace(workload, plan=plan), process)
         except (PubSubError, OSError) as error:
             raise BenchmarkError(f"{subject.name}: {error}") from error
+
+
+def counted(subject: Subject, workload: Workload) -> Workload:
+    """The same with a number of messages in place of the seconds, if it is unthrottled: so many as take about as long.
+
+    After some seconds of an unthrottled publisher, megabytes wait between it and the server. A fast one has them done
+    in no time, one of 0.2 million deliveries a second needs minutes, and what is measured then is the waiting.
+    """
+    plan = workload.plan
+    if plan.seconds is None or plan.rate or plan.window or workload.is_storm:
+        return workload
+    messages, seconds = FIRST_MESSAGES, 0.0
+    while True:
+        trial = replace(workload, plan=replace(plan, seconds=None, messages=messages))
+        seconds = max(measure(subject, trial).report.publish_seconds, SHORTEST_SECONDS)
+        if seconds > plan.seconds / 4:
+            break
+        messages = int(messages * min(30.0, plan.seconds / 2 / seconds))
+    return replace(trial, plan=replace(trial.plan, messages=max(1, round(messages * plan.seconds / seconds))))
 
 
 def _warm_up(subject: Subject, port: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.figures import heading, paired_ratio, print_table, spread
-from benchmarks.harness import BenchmarkError, Subject, measure
+from benchmarks.harness import BenchmarkError, Subject, counted, measure
 from benchmarks.subjects import OURS
 from fastfan.load import Plan
 from pubsub.bench.outcome import BUSY, Outcome, Workload
@@ -50,6 +50,8 @@ class Bench:
     columns: tuple[Column, ...]
     variants: tuple[Variant, ...] = (Variant(),)
     subjects: tuple[str, ...] = OURS
+    without: tuple[str, ...] = ()  # that cannot do it
+    alone: bool = False  # its variants are of its own subjects; no other can be asked the question
 
 
 Runs = dict[tuple[str, str], list[Outcome]]
@@ -66,24 +68,29 @@ def run(title: str, bench: Bench, plan: Plan, subjects: Sequence[Subject], *, ro
     """Runs of every server and variant in turn, so that what slows one slows its neighbours too."""
     heading(title, [f"{subject.name}: {subject.version or ' '.join(subject.command)}" for subject in subjects])
     runs: Runs = {(subject.name, variant.name): [] for subject in subjects for variant in bench.variants}
+    plans: dict[tuple[str, str], Workload] = {}  # made by the first round
     for _ in range(rounds):
         for subject in subjects:
             for variant in bench.variants:
                 if (subject.name, variant.name) in runs:
-                    _run_once(bench, plan, subject, variant, runs)
+                    _run_once(bench, plan, subject, variant, runs, plans)
     _print(bench, runs)
     return runs
 
 
-def _run_once(bench: Bench, plan: Plan, subject: Subject, variant: Variant, runs: Runs) -> None:
-    workload = replace(bench.workload, plan=variant.change(plan))
+def _run_once(
+    bench: Bench, plan: Plan, subject: Subject, variant: Variant, runs: Runs, plans: dict[tuple[str, str], Workload]
+) -> None:
+    key = (subject.name, variant.name)
     command = replace(subject, command=(*subject.command, *variant.flags))
     try:
-        runs[subject.name, variant.name].append(measure(command, workload))
+        if key not in plans:
+            plans[key] = counted(command, replace(bench.workload, plan=variant.change(plan)))
+        runs[key].append(measure(command, plans[key]))
     except BenchmarkError as error:
         # The others are still worth measuring.
         print(f"  left out: {error}", file=sys.stderr)
-        del runs[subject.name, variant.name]
+        del runs[key]
 
 
 def _print(bench: Bench, runs: Runs) -> None:

@@ -21,6 +21,12 @@ _KNOWN: Final = {
         version="C",
         how="one log, a cursor each, one send per subscriber and turn; no policy, no errors",
     ),
+    "bare_send": Subject(
+        name="bare_send",
+        command=(str(BUILD / "bare_send"), "{port}"),
+        version="C",
+        how="one send per subscriber and message; no policy, no errors",
+    ),
     "fastpubsub": Subject(
         name="fastpubsub",
         command=(sys.executable, "-m", "pubsub", "serve", "127.0.0.1:{port}", "--events", "none"),

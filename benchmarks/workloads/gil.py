@@ -19,4 +19,5 @@ BENCH = Bench(
         Variant(name="held spinning", flags=("--hold", "spinning")),
     ),
     subjects=("embedded",),
+    alone=True,
 )

@@ -47,6 +47,7 @@ cdef extern from "load/load.h" nogil:
         int receive_buffer_bytes
 
     enum load_step:
+        LOAD_NEW
         LOAD_CONNECTING
         LOAD_RESTING
         LOAD_PUBLISHING
@@ -89,6 +90,9 @@ cdef class Load:
     # One thread at a time carries out a step; `_closed` once there is nothing left to do.
     cdef object _stepping
     cdef bint _closed
+    # The last step in their order that was begun.
+    cdef load_step _reached
 
+    cdef object _check_order(self, load_step step)
     cdef object _carry_out(self, load_step step, double seconds)
     cdef object _report(self, const load_report *now)

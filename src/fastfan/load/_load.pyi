@@ -9,8 +9,8 @@ class Load:
     """One load with all its connections, in the thread that calls its steps. They run without the GIL.
 
     The steps are called in this order, `rest` any number of times: connect, rest, publish, close. A step raises
-    LoadStopped after stop(), LoadError for what the server did, MisuseError when another thread is in a step or the
-    load is closed. Between two steps nobody reads or answers pings.
+    LoadStopped after stop(), LoadError for what the server did, MisuseError when another thread is in a step, out of
+    order, or when the load is closed. Between two steps nobody reads or answers pings.
 
     Raises OSError where memory or descriptors are short. Needs `plan.connections` descriptors, and a few.
     """

@@ -32,10 +32,10 @@ cdef load_plan _plan_to_c(plan, tuple texts):
 
 cdef tuple _texts(plan):
     host = f"[{plan.host}]" if ":" in plan.host else plan.host
-    headers = dict(plan.headers)
-    if not any(name.lower() == "host" for name in headers):
-        headers = {"Host": f"{host}:{plan.port}", **headers}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    headers = list(plan.headers)
+    if not any(name.lower() == "host" for name, _ in headers):
+        headers.insert(0, ("Host", f"{host}:{plan.port}"))
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
     return tuple(text.encode("ascii") for text in (plan.host, plan.path, plan.query, lines))
 
 
@@ -61,6 +61,8 @@ cdef class Load:
         self._carry_out(LOAD_CONNECTING, 0)
 
     def rest(self, double seconds):
+        if not 0 <= seconds <= 1e6:
+            raise MisuseError(f"seconds={seconds:g} is not within 0 and 1000000")
         self._carry_out(LOAD_RESTING, seconds)
 
     def publish(self):
@@ -95,9 +97,9 @@ cdef class Load:
         if not self._stepping.acquire(blocking=False):
             raise MisuseError("another thread is in a step of this load; only stop() and report() may be called then")
         try:
-            if self._closed:
-                raise MisuseError("the load is closed; make another one")
+            self._check_order(step)
             self._closed = step == LOAD_CLOSED
+            self._reached = max(self._reached, step)
             with nogil:
                 if step == LOAD_CONNECTING:
                     result = load_connect(self._load)
@@ -113,6 +115,16 @@ cdef class Load:
             raise LoadStopped("stopped")
         if result < 0:
             raise LoadError(load_error(self._load).decode(errors="replace"))
+
+    cdef object _check_order(self, load_step step):
+        if self._closed:
+            raise MisuseError("the load is closed; make another one")
+        if step == LOAD_CONNECTING and self._reached != LOAD_NEW:
+            raise MisuseError("connect() was called before, and it comes once; make another load")
+        if step == LOAD_PUBLISHING and self._reached == LOAD_PUBLISHING:
+            raise MisuseError("publish() was called before, and it comes once; make another load")
+        if step in (LOAD_RESTING, LOAD_PUBLISHING) and self._reached == LOAD_NEW:
+            raise MisuseError("there are no connections yet; call connect() first")
 
     cdef object _report(self, const load_report *now):
         return Report(

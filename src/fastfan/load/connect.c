@@ -71,6 +71,9 @@ static void refused(struct load *l, int number, const char *head, const char *bo
     char text[256];
     snprintf(text, sizeof text, "no upgrade: %.*s%s%.*s", (int)strcspn(head, "\r\n"), head, *body ? ": " : "",
              (int)strcspn(body, "\r\n"), body);
+    /* It may end up on a terminal. */
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
     failed(l, number, text, 0);
 }
 
@@ -86,7 +89,7 @@ static void opened(struct load *l, int number) {
         subscriber_read(l, number, true);   /* what came with the answer makes no edge of its own */
 }
 
-static void read_answer(struct load *l, int number) {
+static void read_answer(struct load *l, int number, bool at_end) {
     char head[HEAD_BYTES + 1];
     int fd = l->connections[number].fd;
     ssize_t got = recv(fd, head, HEAD_BYTES, MSG_PEEK);
@@ -95,6 +98,8 @@ static void read_answer(struct load *l, int number) {
     head[got] = 0;
     char *end = strstr(head, "\r\n\r\n");
     if (!end && got == HEAD_BYTES) return refused(l, number, head, "its head is over 8192 bytes");
+    if (strncmp(head, "HTTP/1.", got < 7 ? (size_t)got : 7) != 0) return refused(l, number, head, "this is no HTTP/1.1");
+    if (!end && at_end) return refused(l, number, head, "the server closed the connection within its answer");
     if (!end) return;
     if (strncmp(head, "HTTP/1.1 101", 12) != 0) return refused(l, number, head, end + 4);
     if (!strstr(head, ACCEPT_OF_THE_EXAMPLE)) return refused(l, number, head, "without the right Sec-WebSocket-Accept");
@@ -105,5 +110,6 @@ static void read_answer(struct load *l, int number) {
 void connection_ready(struct load *l, int number, uint32_t ready) {
     struct connection *connection = &l->connections[number];
     if (connection->state == CONNECTING && (ready & READY_WRITE)) send_request(l, number);
-    if (connection->state == UPGRADING && (ready & READY_READ)) read_answer(l, number);
+    if (connection->state == UPGRADING && (ready & READY_READ))
+        read_answer(l, number, ready & READY_HANGUP);
 }

@@ -57,7 +57,8 @@ static enum kind kind_of(const struct load_plan *plan, int number) {
 
 static bool connections_begin(struct load *l) {
     const struct load_plan *plan = &l->plan;
-    l->connections = calloc((size_t)l->connections_count + 1, sizeof *l->connections);
+    l->connections = malloc(((size_t)l->connections_count + 1) * sizeof *l->connections);
+    for (int i = 0; l->connections && i < l->connections_count; i++) l->connections[i].fd = -1;
     l->returning = calloc((size_t)plan->visitors + 1, sizeof *l->returning);
     l->steady_of_topic = calloc((size_t)plan->topics, sizeof *l->steady_of_topic);
     if (!l->connections || !l->returning || !l->steady_of_topic) return false;
@@ -213,7 +214,8 @@ static int born_by(const struct load *l, uint64_t now) {
 static int connect_until_open(struct load *l) {
     const uint64_t patience = seconds_to_ns(l->plan.patience_seconds);
     uint64_t open = 0, progress_ns = l->start_ns;
-    while (l->report.connections < (uint64_t)l->connections_count) {
+    /* Not until all are open: the server may have closed some of them again. */
+    while (l->born < l->connections_count || l->under_way) {
         uint64_t now = clock_ns();
         int due = born_by(l, now);
         while (l->born < due && l->under_way < l->plan.connecting && begin_connection(l, l->born)) l->born++;
@@ -224,7 +226,7 @@ static int connect_until_open(struct load *l) {
         open = l->report.connections;
         if (now - progress_ns > patience) return load_fail(l, "no answer to an upgrade", ETIMEDOUT);
     }
-    return 0;
+    return l->refused ? -ECONNREFUSED : 0;
 }
 
 int load_connect(struct load *l) {

@@ -1,4 +1,5 @@
-/* What a message carries in its first bytes: who published it and its number (8 bytes), then when it was due (8).
+/* What a message carries in its first bytes: who published it and its number (8 bytes), then when it was due (8), counted
+ * from the start of publishing: 56 bits of the machine's own clock would be over after 834 days.
  *
  * A payload has only those that fit whole. Each byte holds seven bits, so that the same bytes are valid text (RFC 3629):
  * 56 bits of a word are spread over eight bytes, in the machine's byte order. The rest of a payload is filler.

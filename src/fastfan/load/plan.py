@@ -15,6 +15,9 @@ _STAMP_BYTES = 16
 _MOST_PUBLISHERS = 1 << 24
 _MOST_MESSAGES = (1 << 32) - 2
 
+# Slower than this the times of messages no longer fit into nanoseconds of 64 bits.
+_LEAST_RATE = 1e-6
+
 _MOST_BYTES = 1 << 30
 _MOST_WINDOW = 1 << 20
 
@@ -104,6 +107,9 @@ class Plan:
             _within("messages", self.messages, 1, _MOST_MESSAGES)
         if self.seconds is not None:
             _within("seconds", self.seconds, 0.001, 1e6)
+        if self.rate:
+            _within("rate", self.rate, _LEAST_RATE, 1e9)
+            _within("rate * seconds", self.rate * (self.seconds or 0), 0, _MOST_MESSAGES)
         if self.rate and self.window:
             raise MisuseError(f"rate={self.rate:g} and window={self.window}: a load has one pace; leave one out")
         if self.window and self.steady < self.topics:
@@ -119,16 +125,18 @@ class Plan:
 
     def _check_request(self) -> None:
         try:
-            ipaddress.ip_address(self.host)
+            address = ipaddress.ip_address(self.host)
         except ValueError as error:
             raise MisuseError(f"host={self.host!r} is no IP address; look the name up first") from error
+        if getattr(address, "scope_id", None) is not None:
+            raise MisuseError(f"host={self.host!r} names an interface, which a load cannot; give another address of it")
         lines = [self.path, self.query, *(part for header in self.headers for part in header)]
         bad = next((line for line in lines if not line.isascii() or not line.isprintable()), None)
         target = self.path + self.query
-        if bad is not None or not target.startswith("/") or " " in target:
+        if bad is not None or not target.startswith("/") or self.query[:1] not in ("", "?") or " " in target:
             raise MisuseError(f"{bad or target!r} cannot stand in a request; escape it, as URLs have it")
 
 
 def _within(name: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
-        raise MisuseError(f"{name}={value} is not within {least:g} and {most:g}")
+        raise MisuseError(f"{name}={value} is not within {least:.15g} and {most:.15g}")

@@ -80,7 +80,7 @@ static uint32_t goal_of(const struct load *l, uint32_t id) {
     const struct load_plan *plan = &l->plan;
     if (plan->messages) return plan->messages;
     if (plan->rate == 0) return UINT32_MAX;
-    uint64_t all = (uint64_t)(plan->rate * plan->seconds), publishers = (uint64_t)plan->publishers;
+    uint64_t all = (uint64_t)(plan->rate * plan->seconds + 0.5), publishers = (uint64_t)plan->publishers;
     return (uint32_t)((all + publishers - 1 - id) / publishers);
 }
 
@@ -90,7 +90,8 @@ void publishers_start(struct load *l) {
     bool counted = l->plan.messages || l->plan.rate > 0;
     l->deadline_ns = counted ? UINT64_MAX : l->start_ns + (uint64_t)(l->plan.seconds * 1e9);
     for (int i = 0; i < l->plan.publishers; i++) {
-        l->publishers[i].goal = goal_of(l, (uint32_t)i);
+        bool is_open = l->connections[l->plan.subscribers + i].state == OPEN;
+        l->publishers[i].goal = is_open ? goal_of(l, (uint32_t)i) : 0;
         l->reached += l->publishers[i].goal == 0;
         if (l->plan.rate == 0) queue(l, (uint32_t)i);
     }
@@ -145,7 +146,7 @@ static void make_frames(struct load *l, uint32_t id, uint64_t now) {
         size_t size = message_size(name, l->plan.least_bytes, l->plan.most_bytes);
         if (p->end + LONGEST_HEAD + size > l->buffer_bytes) break;
         uint32_t key = random_word(l);
-        mark(l, name, size, time);
+        mark(l, name, size, time - l->start_ns);
         p->end += write_head(l, p->frames + p->end, size, key);
         mask(p->frames + p->end, l->payload, size, key);
         p->end += size;
@@ -171,8 +172,8 @@ static size_t publish(struct load *l, uint32_t id, uint64_t now) {
     p->begin += sent > 0 ? (size_t)sent : 0;
     p->blocked = p->begin < p->end;
     l->unsent -= !p->blocked;
-    if (message_due(l, id, now, &unused)) queue(l, id);
-    if (sent > 0 && !l->plan.subscribers) l->last_ns = now;     /* nothing else tells of progress */
+    if (p->control_size || message_due(l, id, now, &unused)) queue(l, id);
+    if (sent > 0 && l->plan.subscribers == l->plan.slow + l->plan.stalled) l->last_ns = now;  /* no other progress */
     return sent > 0 ? (size_t)sent : 0;
 }
 
@@ -203,7 +204,7 @@ void publisher_gone(struct load *l, int number) {
     struct publisher *p = &l->publishers[number - l->plan.subscribers];
     l->unsent -= p->begin < p->end;
     l->reached += p->made < p->goal;
-    p->begin = p->end = 0;
+    p->begin = p->end = p->control_size = 0;
     p->goal = p->made;
 }
 

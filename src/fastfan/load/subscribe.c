@@ -163,7 +163,7 @@ static const char *take_data(struct load *l, int number, uint8_t opcode, const u
     if (id % (uint32_t)plan->topics != l->connections[number].topic) return "a message of another topic";
     if (size != (uint64_t)message_size(name, plan->least_bytes, plan->most_bytes)) return "a message cut or grown";
     s->counts = take_number(l, number, id, count);
-    s->due_ns = size < STAMP_BYTES ? 0 : mark_gather(word_at(payload + MARK_BYTES));
+    s->due_ns = size < STAMP_BYTES ? 0 : l->start_ns + mark_gather(word_at(payload + MARK_BYTES));
     return NULL;
 }
 
@@ -205,7 +205,7 @@ static uint8_t *take_run(struct load *l, int number, uint8_t *p, const uint8_t *
         if (*next != (uint32_t)name || *next >= l->publishers[id].made) break;
         ++*next;
         if (l->timed) {
-            uint64_t due_ns = mark_gather(word_at(p + head + MARK_BYTES));
+            uint64_t due_ns = l->start_ns + mark_gather(word_at(p + head + MARK_BYTES));
             histogram_record(&l->report.latency, l->now > due_ns ? l->now - due_ns : 0);
         }
         p += frame;
@@ -311,9 +311,11 @@ void subscribers_end(struct load *l) {
     uint64_t deadline_ns = clock_ns() + 2000000000u;        /* for all the stalled ones together */
     for (int i = 0; i < l->plan.subscribers; i++) {
         enum kind kind = l->connections[i].kind;
-        if (kind == STALLED) drain_stalled(l, i, deadline_ns);
+        if (kind == STALLED && !load_acquire(&l->stopping)) drain_stalled(l, i, deadline_ns);
         uint64_t received = l->subscribers[i].received, due = messages_due_to(l, i);
         if (kind == STEADY) l->report.lost += due > received ? due - received : 0;
+        /* Those too small for a number are told apart by their count only. */
+        if (kind == STEADY) l->report.duplicated += received > due ? received - due : 0;
         if (kind == STALLED) l->report.stalled_received += received;
         if (kind == SLOW) l->report.slow_received += received;
     }

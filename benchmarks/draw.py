@@ -1,0 +1,270 @@
+"""``python -m benchmarks.draw``: docs/pictures and the tables of docs/benchmarks.md, from benchmarks/results.
+
+Everything in them comes from the committed results, so that text, tables and pictures cannot disagree. A table stands
+between the comments ``<!-- table NAME -->`` and ``<!-- end -->``. Needs matplotlib (the extra `plots`).
+"""
+
+import json
+import math
+import re
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.figures import interval
+
+HERE: Final = Path(__file__).parent
+RESULTS: Final = HERE / "results"
+DOCS: Final = HERE.parent / "docs"
+PICTURES: Final = DOCS / "pictures"
+
+# Ours stands out; the bare ones are the yardstick; the rest differ in hue and marker, for those who do not see hues.
+STYLES: Final[dict[str, dict[str, Any]]] = {
+    "fastpubsub": {"color": "#d62728", "marker": "o", "linewidth": 2.6, "zorder": 5},
+    "bare_log": {"color": "#111111", "marker": "", "linestyle": "--"},
+    "bare_send": {"color": "#888888", "marker": "", "linestyle": ":"},
+    "bun": {"color": "#1f77b4", "marker": "s"},
+    "nchan": {"color": "#2ca02c", "marker": "^"},
+    "picows": {"color": "#9467bd", "marker": "D"},
+    "websockets": {"color": "#ff7f0e", "marker": "v"},
+    "starlette": {"color": "#8c564b", "marker": "P"},
+}
+LABELS: Final = {"bare_log": "bare C, one log", "bare_send": "bare C, a send per message", "bun": "Bun (µWebSockets)"}
+
+Run = dict[str, Any]
+
+
+def results(name: str) -> dict[str, Any] | None:
+    path = RESULTS / f"{name}.json"
+    document: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return document
+
+
+# -- Pictures ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A curve's figure over its points, medians of the rounds, both axes logarithmic."""
+
+    curve: str
+    title: str
+    x: str
+    y: str
+    value: Callable[[Run], float | None]
+
+
+def _latency_ms(name: str, percentile: str) -> Callable[[Run], float | None]:
+    return lambda run: run[name][f"{percentile}_ns"] / 1e6 if run[name] else None
+
+
+def _own_mib(run: Run) -> float | None:
+    return run["server"]["memory_after"] / (1 << 20) if run["server"] else None
+
+
+PICTURES_MADE: Final = {
+    "subscribers-cpu": Picture(
+        curve="subscribers",
+        title="Server CPU of one delivery, one message on its way at a time",
+        x="subscribers",
+        y="microseconds",
+        value=lambda run: run["server_cpu_ns_per_delivery"] / 1e3,
+    ),
+    "subscribers-last": Picture(
+        curve="subscribers",
+        title="Until the last subscriber has a message (median)",
+        x="subscribers",
+        y="milliseconds",
+        value=_latency_ms("everybody", "p50"),
+    ),
+    "subscribers-memory": Picture(
+        curve="subscribers", title="Memory of the server, user space", x="subscribers", y="MiB", value=_own_mib
+    ),
+    "size-cpu": Picture(
+        curve="size",
+        title="Server CPU of one delivery, unthrottled, 100 subscribers",
+        x="bytes of a message",
+        y="microseconds",
+        value=lambda run: run["server_cpu_ns_per_delivery"] / 1e3,
+    ),
+    "size-rate": Picture(
+        curve="size",
+        title="Delivered, unthrottled, 100 subscribers",
+        x="bytes of a message",
+        y="MB a second",
+        value=lambda run: run["megabytes_per_second"],
+    ),
+    "topics-cpu": Picture(
+        curve="topics",
+        title="Server CPU of one delivery, 9,500 subscribers over so many topics, 50,000 deliveries a second",
+        x="topics, each with a publisher",
+        y="microseconds",
+        value=lambda run: run["server_cpu_ns_per_delivery"] / 1e3,
+    ),
+    "rate-p50": Picture(
+        curve="rate",
+        title="Delivery latency, median, 1,000 subscribers",
+        x="messages a second",
+        y="milliseconds",
+        value=_latency_ms("latency", "p50"),
+    ),
+    "rate-p99": Picture(
+        curve="rate",
+        title="Delivery latency, 99th percentile, 1,000 subscribers",
+        x="messages a second",
+        y="milliseconds",
+        value=_latency_ms("latency", "p99"),
+    ),
+}
+
+
+def draw(name: str, picture: Picture, document: dict[str, Any]) -> None:
+    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for subject in sorted(document["subjects"], key=list(STYLES).index):
+        points = _points(picture, [run for run in document["runs"] if run["subject"] == subject])
+        if points:
+            style: dict[str, Any] = {"linewidth": 1.5, "markersize": 5, **STYLES[subject]}
+            axes.plot(*zip(*points, strict=True), label=LABELS.get(subject, subject), **style)
+    _dress(axes, picture)
+    figure.savefig(PICTURES / f"{name}.svg", metadata={"Date": None})
+
+
+def _points(picture: Picture, runs: Sequence[Run]) -> list[tuple[int, float]]:
+    found: dict[int, list[float]] = defaultdict(list)
+    for run in runs:
+        value = picture.value(run)
+        if value:
+            found[int(run["variant"])].append(value)
+    return [(x, statistics.median(values)) for x, values in sorted(found.items())]
+
+
+def _dress(axes: Axes, picture: Picture) -> None:
+    axes.set(xscale="log", yscale="log", xlabel=picture.x, ylabel=picture.y)
+    axes.set_title(picture.title, loc="left", fontsize=11)
+    axes.xaxis.set_major_formatter(lambda value, _: _short(value))
+    axes.yaxis.set_major_formatter(lambda value, _: _short(value))
+    axes.grid(which="major", color="#dddddd")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+
+
+def _short(value: float) -> str:
+    for unit, factor in (("M", 1e6), ("k", 1e3)):
+        if value >= factor:
+            return f"{value / factor:g} {unit}"
+    return f"{value:g}"
+
+
+# -- Tables -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A column of a table: the median of a figure, and its ratio to the reference's where `paired`."""
+
+    head: str
+    value: Callable[[Run], float | None]
+    form: str = ",.0f"
+    paired: bool = False
+
+
+def _percent(name: str) -> Callable[[Run], float | None]:
+    return lambda run: None if run[name] is None else 100 * run[name]
+
+
+_CPU: Final = Cell("CPU ns a delivery", lambda run: run["server_cpu_ns_per_delivery"], ",.0f", True)
+_RATE_RATIO: Final = Cell(
+    "deliveries a second", lambda run: run["deliveries_per_second"] if run["counts"] else None, ",.0f", True
+)
+_P50: Final = Cell("p50 ms", _latency_ms("latency", "p50"), ",.2f", True)
+_P99: Final = Cell("p99 ms", _latency_ms("latency", "p99"), ",.2f", True)
+_SIDES: Final = (Cell("server busy %", _percent("server_busy")), Cell("load busy %", _percent("load_busy")))
+TABLES: Final[dict[str, tuple[Cell, ...]]] = {
+    "flood-small": (_RATE_RATIO, _CPU, *_SIDES),
+    "flood-large": (_RATE_RATIO, _CPU, *_SIDES),
+    "paced": (_CPU, _P50, _P99, *_SIDES),
+    "everybody": (Cell("to the last, ms", _latency_ms("everybody", "p50"), ",.1f", True), _CPU, *_SIDES),
+    "ingest": (Cell("CPU ns a message", _CPU.value, ",.0f", True), *_SIDES),
+    "idle": (Cell("KiB a connection", lambda run: run["server_bytes_per_connection"] / 1024, ",.2f"),),
+    "storm": (
+        Cell("upgrades a second", lambda run: run["upgrades_per_second"], ",.0f", True),
+        Cell("CPU us each", lambda run: run["server_cpu_ns_per_upgrade"] / 1e3, ",.0f", True),
+    ),
+    "stalled": (_P50, _P99, *_SIDES),
+    "topics": (_CPU, _P50, _P99, *_SIDES),
+    "gil": (_P50, _P99, Cell("max ms", _latency_ms("latency", "max"), ",.1f")),
+    "visitors": (_P50, _P99, _CPU, *_SIDES),
+}
+
+
+def table(name: str, document: dict[str, Any]) -> str:
+    """In Markdown: a row for each server and variant, ratios to the first of them (or to the first variant)."""
+    rows: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in document["runs"]:
+        rows[run["subject"], run["variant"]].append(run)
+    variants = list(dict.fromkeys(variant for _, variant in rows))
+    cells = TABLES[name]
+    heads = ["server"]
+    for cell in cells:
+        heads += [cell.head, "ratio"] if cell.paired else [cell.head]
+    lines = [heads, ["---", *["--:"] * (len(heads) - 1), "---"]]
+    heads.append("lost, doubled, out of order")
+    for (subject, variant), runs in rows.items():
+        first = rows[subject, variants[0]] if len(variants) > 1 else next(iter(rows.values()))
+        lines.append([LABELS.get(subject, subject) + (f", {variant}" if variant else ""), *_cells(cells, runs, first)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(cells: Sequence[Cell], runs: Sequence[Run], first: Sequence[Run]) -> list[str]:
+    texts = []
+    for cell in cells:
+        values = [value for value in map(cell.value, runs) if value is not None]
+        texts.append(format(statistics.median(values), cell.form) if values else "-")
+        if cell.paired:
+            pairs = zip(map(cell.value, runs), map(cell.value, first), strict=False)
+            texts.append(_ratio(list(pairs)))
+    wrong = [sum(run[name] for run in runs) for name in ("lost", "duplicated", "reordered")]
+    return [*texts, ", ".join(f"{count:,}" for count in wrong) if any(wrong) else "0"]
+
+
+def _ratio(pairs: Sequence[tuple[float | None, float | None]]) -> str:
+    ratios = [a / b for a, b in pairs if a and b]
+    if not ratios:
+        return "-"
+    middle = math.exp(statistics.fmean(map(math.log, ratios)))
+    if len(ratios) == 1 or all(ratio == 1 for ratio in ratios):
+        return f"{middle:.3g}"
+    low, high = interval(ratios)
+    return f"{middle:.3g} [{low:.3g} .. {high:.3g}]"
+
+
+def fill_tables(text: str) -> str:
+    def filled(found: re.Match[str]) -> str:
+        document = results(found[1])
+        return f"<!-- table {found[1]} -->\n{table(found[1], document)}\n<!-- end -->" if document else found[0]
+
+    return re.sub(r"<!-- table ([a-z-]+) -->\n.*?<!-- end -->", filled, text, flags=re.DOTALL)
+
+
+def main() -> int:
+    mpl.rcParams["svg.hashsalt"] = "fastfan"  # the same results make the same file
+    PICTURES.mkdir(exist_ok=True)
+    for name, picture in PICTURES_MADE.items():
+        if document := results(f"curve-{picture.curve}"):
+            draw(name, picture, document)
+    page = DOCS / "benchmarks.md"
+    page.write_text(fill_tables(page.read_text()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
