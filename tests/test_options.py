@@ -36,7 +36,18 @@ COUNTS = [
 
 def test_every_option_is_tested_here() -> None:
     names = {field.name for field in dataclasses.fields(Options)}
-    assert names == {*DURATIONS, *COUNTS, "allow_origins"}
+    assert names == {*DURATIONS, *COUNTS, "allow_origins", "lane"}
+
+
+@pytest.mark.parametrize(("given", "lane"), [(True, True), (False, False), ("off", False), ("Yes", True)])
+def test_a_switch_is_on_or_off(given: object, lane: bool) -> None:
+    assert Options.from_mapping({"lane": given}).lane is lane
+
+
+@pytest.mark.parametrize("given", [1, "", "maybe", None])
+def test_a_switch_is_nothing_else(given: object) -> None:
+    with pytest.raises(ConfigError, match=r"lane=.* is neither on nor off"):
+        Options.from_mapping({"lane": given})
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
@@ -46,7 +57,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (options.max_message_bytes, options.max_lag_bytes, options.pace_lag_bytes) == (1 << 24, 1 << 26, 1 << 22)
     assert (options.max_lag_messages, options.max_lag_age, options.max_memory_bytes) == (None, None, None)
     assert (options.event_buffer, options.topic_linger, options.max_lingering_topics) == (1024, 300, 10_000)
-    assert (options.allow_origins, options.max_head_bytes) == ((), 16384)
+    assert (options.allow_origins, options.max_head_bytes, options.lane) == ((), 16384, True)
 
 
 @pytest.mark.parametrize("name", DURATIONS)

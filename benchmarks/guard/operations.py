@@ -236,7 +236,7 @@ def receive(payload_bytes: int, connections: int) -> Operation:
     chunk = bytes(payload_bytes)
 
     def rounds(marks: Marks) -> Rounds:
-        with make_engine() as engine:
+        with closing(Engine(max_memory_bytes=MEMORY_BYTES, lane_bytes=0)) as engine:
             _, peers = connect(engine, engine.topic("/guard"), connections, PUBLISHER)
             while True:
                 for peer in peers:
@@ -252,6 +252,30 @@ def receive(payload_bytes: int, connections: int) -> Operation:
                 yield
 
     return Operation(rounds=rounds, times=connections)
+
+
+def lane(payload_bytes: int, batch: int) -> Operation:
+    """A publisher's messages from its socket into the log, kept for a subscriber."""
+    head = b"\x82" + bytes([0x80 | 126]) + payload_bytes.to_bytes(2, "big") + b"mask"  # RFC 6455 section 5.2
+    stream = (head + bytes(payload_bytes)) * batch
+
+    def rounds(marks: Marks) -> Rounds:
+        with make_engine() as engine:
+            topic = engine.topic("/guard")
+            _, peers = connect(engine, topic, 1, PUBLISHER)
+            while True:
+                reader = engine.attach(topic, role=SUBSCRIBER).token
+                before = engine.stats()["messages"]
+                peers[0].send(stream)
+                marks.begin()
+                engine.turn(BUDGET)
+                marks.end()
+                expect(batch, engine.stats()["messages"] - before, "messages")
+                engine.abort(reader)
+                engine.turn(BUDGET)
+                yield
+
+    return Operation(rounds=rounds, times=batch)
 
 
 def close(connections: int) -> Operation:
@@ -288,6 +312,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "deliver 1 x 128 B, to each of 100": deliver(128, batch=1, subscribers=100),
     "deliver 64 x 128 B, to each of 100": deliver(128, batch=64, subscribers=100),
     "receive, lend and take back 512 B": receive(512, connections=50),
+    "take by the lane 128 B, each of 64": lane(128, batch=64),
     "attach, start, hang up": come_and_go(50),
     "close": close(50),
     "beat, each of 1,000 idle": beat(1000),

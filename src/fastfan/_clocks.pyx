@@ -10,6 +10,7 @@ from fastfan._cursor cimport (
     ATTACHED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_NO_PONG, CAUSE_RESET, CAUSE_STALLED, FREE, GONE, OPEN,
     PEER_CLOSED, PING_NONE, PING_QUEUED, PING_TAKEN, ROLE_PUBLISHER, Sink,
 )
+from fastfan._lane cimport lane_tick
 from fastfan._limits cimport limits_review_all
 from fastfan._log cimport FRAME_PING, frame_write_header
 from fastfan._mailbox cimport poller
@@ -60,6 +61,8 @@ cdef void tick(Loop *loop) noexcept nogil:
             connection_end(loop, sink, CAUSE_RESET, False)
         elif sink.readable and not sink.held:
             connection_receive(loop, sink)
+        if sink.tail_bytes:
+            lane_tick(loop, sink)
     loop.ticks += 1
     if loop.ticks % EASE_EVERY_TICKS == 0:
         pool_ease(loop.pool)

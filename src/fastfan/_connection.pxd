@@ -14,5 +14,6 @@ cdef void connection_condemn(Loop *loop, Sink *sink, Cause cause) noexcept nogil
 cdef void connection_end(Loop *loop, Sink *sink, Cause cause, bint reset) noexcept nogil
 cdef void connection_leave_view(Loop *loop, Sink *sink, bint keep_frame) noexcept nogil
 cdef void connection_abandon(Loop *loop, Sink *sink) noexcept nogil
+cdef void connections_read_on(Loop *loop) noexcept nogil
 cdef void connections_bury(Loop *loop) noexcept nogil
 cdef void note_live(Loop *loop, TopicState *topic) noexcept nogil

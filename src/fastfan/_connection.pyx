@@ -9,6 +9,7 @@ Called by the I/O thread that owns the connection.
 """
 
 from libc.errno cimport EAGAIN
+from libc.string cimport memcpy
 
 from fastfan._cursor cimport (
     CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_NONE, CAUSE_RESET, CONDEMNED, GONE, PEER_CLOSED, PING_NONE,
@@ -16,8 +17,9 @@ from fastfan._cursor cimport (
 )
 from fastfan._dirty cimport dirty_mark
 from fastfan._lag cimport lag_holds
+from fastfan._lane cimport lane_drop_tail, lane_take
 from fastfan._pool cimport pool_short
-from fastfan._sync cimport add_fetch, mutex_lock, mutex_unlock
+from fastfan._sync cimport add_fetch, load_acquire, mutex_lock, mutex_unlock
 from fastfan._loop cimport CHUNK_BYTES
 from fastfan._mailbox cimport EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, outbox_put, poller
 from fastfan._sink cimport MORE, Flush, sink_control_left, sink_flush, sink_free_buffers, sink_move
@@ -39,13 +41,14 @@ cdef extern from "wire.h" nogil:
 cdef enum:
     CONTROL_BACKLOG = 4096      # bytes of waiting control frames beyond which a connection is not read
     CALLS_AT_ONCE = 4           # system calls for one connection before the next has its turn
+    AHEAD_BYTES = 131072        # that publishers may add to a log while a pass over its cursors is under way
     DISCARDS_AT_ONCE = 256      # chunks thrown away at once: a few milliseconds; the rest waits for the next tick
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
 
 cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
-    """Reads one chunk and lends it to the shell, unless the connection has to wait."""
+    """Reads one chunk for the lane and the shell, unless the connection has to wait."""
     cdef ssize_t got
     if sink.state == PEER_CLOSED:
         discard(loop, sink)
@@ -55,19 +58,47 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
     if must_wait(loop, sink):
         hold(loop, sink)
         return
-    got = wire_receive(sink.fd, loop.buffer, CHUNK_BYTES)
+    if sink.role & ROLE_PUBLISHER and has_outrun_pass(sink.topic):
+        read_on(loop, sink)
+        return
+    got = wire_receive(sink.fd, loop.buffer + sink.tail_bytes, CHUNK_BYTES)
     if got > 0:
         loop.counters.received_bytes += <uint64_t>got
         # A short read emptied the socket; the end of the stream, once told, is still to be read.
         sink.readable = got == CHUNK_BYTES or sink.hangup
         sink.ping = PING_NONE if sink.ping == PING_TAKEN else sink.ping
-        connection_lend(loop, sink, loop.buffer, <uint32_t>got)
+        if sink.tail_bytes:
+            memcpy(loop.buffer, sink.tail, sink.tail_bytes)
+        lane_take(loop, sink, loop.buffer, sink.tail_bytes + <uint32_t>got)
+        if sink.readable and not sink.lent:
+            read_on(loop, sink)
     elif got == -EAGAIN:
         sink.readable = False
     elif got == 0:
         connection_end(loop, sink, CAUSE_CLOSED if sink.close_sent else CAUSE_LEFT, False)
     else:
         connection_end(loop, sink, CAUSE_RESET, False)
+
+
+cdef void read_on(Loop *loop, Sink *sink) noexcept nogil:
+    # Others first: the poller does not tell again of what was ready before.
+    if not sink.reading_on and sink.state != GONE:
+        sink.reading_on = True
+        sink.reading_next = loop.reading
+        loop.reading = sink
+
+
+cdef void connections_read_on(Loop *loop) noexcept nogil:
+    """A chunk more of everyone who had more than one."""
+    cdef Sink *sink = loop.reading
+    cdef Sink *following
+    loop.reading = NULL
+    while sink != NULL:
+        following = sink.reading_next
+        sink.reading_on = False
+        if sink.state != GONE:
+            connection_receive(loop, sink)
+        sink = following
 
 
 cdef void connection_lend(Loop *loop, Sink *sink, const uint8_t *data, uint32_t data_bytes) noexcept nogil:
@@ -100,6 +131,12 @@ cdef bint must_wait(Loop *loop, Sink *sink) noexcept nogil:
     if not sink.role & ROLE_PUBLISHER:
         return False
     return lag_holds(sink.topic, sink) or pool_short(loop.pool)
+
+
+cdef inline bint has_outrun_pass(TopicState *topic) noexcept nogil:
+    # What is sent to a thousand sockets should be in the cache for all of them: a pass is finished before much more is
+    # taken. Nobody loses by it, since what was taken sooner would be sent no sooner.
+    return topic.view.in_pass and load_acquire(&topic.log.end_position) - topic.view.pass_end >= AHEAD_BYTES
 
 
 cdef void hold(Loop *loop, Sink *sink) noexcept nogil:
@@ -163,6 +200,7 @@ cdef void connection_end(Loop *loop, Sink *sink, Cause cause, bint reset) noexce
     if sink.pinning:
         cursor_unpin(topic, sink)
     sink_free_buffers(sink)
+    lane_drop_tail(loop, sink)
     connection_return(loop, sink)
     sink_move(sink, GONE)
     mutex_lock(&topic.log.lock)
@@ -180,6 +218,8 @@ cdef void connections_bury(Loop *loop) noexcept nogil:
         loop.graves = sink.grave_next
         if sink.held:
             unhold(loop, sink)
+        if sink.reading_on:
+            stop_reading_on(loop, sink)
         table_drop(&loop.table, sink)
 
 
@@ -189,6 +229,14 @@ cdef void unhold(Loop *loop, Sink *sink) noexcept nogil:
         place = &place[0].held_next
     place[0] = sink.held_next
     sink.held = False
+
+
+cdef void stop_reading_on(Loop *loop, Sink *sink) noexcept nogil:
+    cdef Sink **place = &loop.reading
+    while place[0] != sink:
+        place = &place[0].reading_next
+    place[0] = sink.reading_next
+    sink.reading_on = False
 
 
 cdef void connection_leave_view(Loop *loop, Sink *sink, bint keep_frame) noexcept nogil:

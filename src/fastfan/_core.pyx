@@ -3,7 +3,7 @@
 import os
 
 from fastfan._pool cimport pool_clear, pool_init
-from fastfan._loop cimport loop_clear, loop_init
+from fastfan._loop cimport LANE_BYTES, loop_clear, loop_init
 
 from fastfan.errors import EngineClosed, MisuseError
 from fastfan.memory import default_memory_limit
@@ -17,7 +17,7 @@ cdef class Core:
     """The base of Engine; of no use by itself."""
 
     def __cinit__(self, *, int io_threads=0, max_memory_bytes=None, double write_timeout=10.0,
-                  double close_deadline=5.0, int notsent_bytes=65536):
+                  double close_deadline=5.0, int notsent_bytes=65536, lane_bytes=131072):
         cdef int result
         if io_threads != 0:
             raise MisuseError(f"io_threads={io_threads} is not built yet; leave it at 0 and call turn()")
@@ -30,9 +30,11 @@ cdef class Core:
                               f"and at most {LONGEST:g} s")
         if notsent_bytes < 0:
             raise MisuseError(f"notsent_bytes={notsent_bytes} is below 0; give bytes, or 0 for no limit")
+        if lane_bytes < 0:
+            raise MisuseError(f"lane_bytes={lane_bytes} is below 0; give bytes, or 0 for no lane")
         pool_init(&self.pool, max_memory_bytes)
         result = loop_init(&self.loop, &self.pool, to_ns(write_timeout), to_ns(close_deadline), notsent_bytes,
-                           int.from_bytes(os.urandom(8), "little"))
+                           min(lane_bytes, LANE_BYTES), int.from_bytes(os.urandom(8), "little"))
         if result < 0:
             raise OSError(-result, os.strerror(-result))
         self.ready = True

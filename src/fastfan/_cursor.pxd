@@ -79,6 +79,15 @@ cdef struct Sink:
     bint lent
     uint32_t lent_bytes         # charged to the pool until resume()
     bint held                   # readable, but its topic is paced or memory is short
+    # Where the lane stands in what the peer sends (see _lane.pyx).
+    uint8_t *tail
+    uint32_t tail_bytes
+    uint32_t tail_ticks
+    uint64_t lane_left          # bytes of a frame that Python has the beginning of
+    bint lane_open              # Python has the beginning of a fragmented message
+    bint lane_off               # everything is Python's
+    bint reading_on             # on the loop's list of those that have more to read
+    Sink *reading_next
     bint lagging                # at the last review: over pace_lag_bytes; and moving
     bint moving
     Sink *held_next
@@ -114,6 +123,7 @@ cdef struct View:
     uint32_t lagging
     bint paced
     uint64_t review_at_ns
+    uint64_t reviewed_end       # the log's end then
 
 cdef struct TopicState:
     Log log

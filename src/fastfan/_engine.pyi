@@ -57,6 +57,7 @@ class Engine(Core):
         write_timeout: float = 10.0,
         close_deadline: float = 5.0,
         notsent_bytes: int = 65536,
+        lane_bytes: int = 131072,
     ) -> None:
         """An engine without connections.
 
@@ -65,6 +66,8 @@ class Engine(Core):
         write_timeout     seconds without a byte taken, while data is owed, after which a connection is STALLED
         close_deadline    seconds for the peer's half of a close, and for taking our Close
         notsent_bytes     bytes the kernel may hold unsent for one socket (TCP_NOTSENT_LOWAT); 0 leaves it unlimited
+        lane_bytes        the largest payload, up to 131072, that takes the express lane: a publisher's whole binary
+                          messages go into the log, and pongs are dropped, without being lent; 0: everything is lent
 
         Raises MisuseError for values out of range, OSError when the system has no descriptors left.
         """

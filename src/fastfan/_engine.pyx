@@ -250,6 +250,8 @@ cdef class Engine(Core):
             "sent_bytes": load_acquire(&self.loop.counters.sent_bytes),
             "pings": load_acquire(&self.loop.counters.pings),
             "held_publishers": load_acquire(&self.loop.counters.held_publishers),
+            "messages": load_acquire(&self.loop.counters.messages),
+            "message_bytes": load_acquire(&self.loop.counters.message_bytes),
             "turns": load_acquire(&self.loop.counters.turns),
         }
 

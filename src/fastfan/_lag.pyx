@@ -5,6 +5,8 @@
 - Paced: while half or more of the moving subscribers lag over pace_lag_bytes, the topic's publishers are not read.
   Moving: it took a byte within the last second, so one that stalls, or joins, does not hold up the others.
   A duplex client's own cursor never stops its own socket: it could not empty what it fills.
+- Between two reviews publishers may add a quarter of what lies between the two bounds, where somebody may lag at all:
+  so whoever is to be paced is, before anyone is too far behind.
 
 A review walks the view, so it is rationed: never sooner than REVIEW_EVERY_NS, and never more than a twentieth of the
 time. Until then nothing can be over a bound that the log's whole span is not over.
@@ -25,6 +27,7 @@ cdef enum:
     REVIEW_EVERY_NS = 1_000_000
     REVIEW_SHARE = 20
     MOVING_NS = 1_000_000_000
+    LEAST_GROWTH = 65536        # a chunk: a publisher is always read before it is judged
 
 
 cdef inline uint64_t lag_bytes(TopicState *topic, Sink *sink) noexcept nogil:
@@ -101,7 +104,15 @@ cdef void lag_review(TopicState *topic, uint64_t now_ns, Sink **doomed) noexcept
             sink.doomed_next = doomed[0]
             doomed[0] = sink
     view.paced = view.lagging > 0 and 2 * view.lagging >= view.moving
+    view.reviewed_end = load_acquire(&topic.log.end_position)
     view.review_at_ns = now_ns + max(<uint64_t>REVIEW_EVERY_NS, REVIEW_SHARE * (clock_ns() - now_ns))
+
+
+cdef inline bint has_outgrown_review(TopicState *topic) noexcept nogil:
+    cdef uint64_t end_position = load_acquire(&topic.log.end_position)
+    cdef uint64_t between = topic.max_lag_bytes - min(topic.pace_lag_bytes, topic.max_lag_bytes)
+    return end_position - topic.view.reviewed_end > max(between // 4, <uint64_t>LEAST_GROWTH) and (
+        lag_span(topic) > topic.pace_lag_bytes)
 
 
 cdef bint lag_holds(TopicState *topic, Sink *publisher) noexcept nogil:
@@ -110,7 +121,7 @@ cdef bint lag_holds(TopicState *topic, Sink *publisher) noexcept nogil:
     cdef uint32_t moving = view.moving
     cdef uint32_t lagging = view.lagging
     if not view.paced:
-        return False
+        return has_outgrown_review(topic)
     if publisher.role & ROLE_SUBSCRIBER and publisher.in_view:
         moving -= publisher.moving
         lagging -= publisher.lagging

@@ -42,6 +42,8 @@ cdef void log_foresight(Log *log, Foresight *foresight, size_t batch_bytes) noex
 cdef void log_foresee(Log *log, Foresight *foresight, size_t payload_bytes) noexcept nogil
 cdef bint log_append(Log *log, uint8_t opcode, const uint8_t *payload, size_t payload_bytes,
                      size_t wish_bytes, uint64_t now_ns) noexcept nogil
+cdef bint log_append_masked(Log *log, uint8_t opcode, const uint8_t *masked, size_t payload_bytes, uint32_t key,
+                            size_t wish_bytes, uint64_t now_ns) noexcept nogil
 cdef bint log_append_partial(Log *log, Partial *partial, uint8_t opcode, uint64_t now_ns) noexcept nogil
 cdef void log_count_unseen(Log *log, size_t payload_bytes) noexcept nogil
 cdef void log_trim(Log *log, uint64_t keep_from_sequence) noexcept nogil

@@ -28,6 +28,9 @@ from fastfan._sync cimport (
     add_fetch, load_acquire, mutex_destroy, mutex_init, store_release, store_release_pointer,
 )
 
+cdef extern from "scanner.h" nogil:
+    void scan_unmask(uint8_t *out, const uint8_t *masked, size_t nbytes, uint32_t key)
+
 cdef enum:
     PARTIAL_FIRST = 4096        # first room for a message that arrives in pieces; doubled when full
 
@@ -100,25 +103,50 @@ cdef void log_foresight(Log *log, Foresight *foresight, size_t batch_bytes) noex
     foresight.left_bytes = 0 if log.tail == NULL else log.tail.capacity - log.tail.end
 
 
-cdef bint log_append(Log *log, uint8_t opcode, const uint8_t *payload, size_t payload_bytes,
-                     size_t wish_bytes, uint64_t now_ns) noexcept nogil:
-    """Frames the payload at the end. A new segment has room for `wish_bytes` (see log_wish) where a size class has it.
-    False: the system has no memory."""
+cdef inline uint8_t *log_reserve(Log *log, uint8_t opcode, size_t payload_bytes, size_t wish_bytes,
+                                 uint64_t now_ns) noexcept nogil:
+    """Writes a frame's header at the end; returns where its payload goes, or NULL: the system has no memory."""
     cdef size_t frame_bytes = frame_header_size(payload_bytes) + payload_bytes
     cdef Segment *segment = log.tail
     cdef uint8_t *out
     if segment == NULL or segment.capacity - segment.end < frame_bytes:
         segment = pool_take(log.pool, frame_bytes, wish_bytes)
         if segment == NULL:
-            return False
+            return NULL
         log_link(log, segment, now_ns)
     out = segment.data + segment.end
-    out += frame_write_header(out, opcode, payload_bytes)
+    return out + frame_write_header(out, opcode, payload_bytes)
+
+
+cdef inline void log_commit(Log *log, size_t payload_bytes, uint64_t now_ns) noexcept nogil:
+    """The frame that was reserved is complete."""
+    cdef size_t frame_bytes = frame_header_size(payload_bytes) + payload_bytes
+    if log.tail.marks != NULL:
+        segment_mark(log.tail, frame_bytes, now_ns)
+    log_publish_end(log, log.tail, frame_bytes)
+
+
+cdef bint log_append(Log *log, uint8_t opcode, const uint8_t *payload, size_t payload_bytes,
+                     size_t wish_bytes, uint64_t now_ns) noexcept nogil:
+    """Frames the payload at the end. A new segment has room for `wish_bytes` (see log_wish) where a size class has it.
+    False: the system has no memory."""
+    cdef uint8_t *out = log_reserve(log, opcode, payload_bytes, wish_bytes, now_ns)
+    if out == NULL:
+        return False
     if payload_bytes:
         memcpy(out, payload, payload_bytes)
-    if segment.marks != NULL:
-        segment_mark(segment, frame_bytes, now_ns)
-    log_publish_end(log, segment, frame_bytes)
+    log_commit(log, payload_bytes, now_ns)
+    return True
+
+
+cdef bint log_append_masked(Log *log, uint8_t opcode, const uint8_t *masked, size_t payload_bytes, uint32_t key,
+                            size_t wish_bytes, uint64_t now_ns) noexcept nogil:
+    """The same of a payload as a client sent it: unmasked while it is copied."""
+    cdef uint8_t *out = log_reserve(log, opcode, payload_bytes, wish_bytes, now_ns)
+    if out == NULL:
+        return False
+    scan_unmask(out, masked, payload_bytes, key)
+    log_commit(log, payload_bytes, now_ns)
     return True
 
 

@@ -1,5 +1,6 @@
 """The loop that serves a set of connections: poll, read, flush, tick (rules in _loop.pyx)."""
 
+from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastfan._cursor cimport Sink, TopicState
@@ -9,7 +10,9 @@ from fastfan._table cimport Table
 
 
 cdef enum:
-    CHUNK_BYTES = 65536         # most that one connection lends at a time
+    CHUNK_BYTES = 65536         # most that is read of one connection at a time
+    LANE_BYTES = 131072         # the largest payload for the lane; a cut frame waits in memory until it is whole
+    LANE_FRAME_BYTES = 131086   # with its header
 
 cdef struct Counters:
     # Written by the loop's thread alone; others may read a word at any time.
@@ -17,6 +20,8 @@ cdef struct Counters:
     uint64_t sent_bytes
     uint64_t pings
     uint64_t held_publishers    # times a publisher had to wait for its topic or for memory
+    uint64_t messages           # that took the lane; and their payloads
+    uint64_t message_bytes
     uint64_t turns
 
 cdef struct Loop:
@@ -31,6 +36,7 @@ cdef struct Loop:
     uint64_t close_deadline_ns
     uint64_t tick_ns
     int notsent_bytes
+    size_t lane_bytes           # the largest payload that takes the lane; 0: none does
     # The loop's own.
     uint64_t now_ns
     uint64_t last_tick_ns
@@ -50,13 +56,14 @@ cdef struct Loop:
     TopicState *dirty_last
     TopicState *live            # topics with cursors
     Sink *held                  # readable publishers that have to wait
+    Sink *reading               # connections with more to read, at their next turn
     Sink *doomed
     Sink *graves
     uint8_t *buffer
     Counters counters
 
 cdef int loop_init(Loop *loop, Pool *pool, uint64_t write_timeout_ns, uint64_t close_deadline_ns,
-                   int notsent_bytes, uint64_t seed) noexcept nogil
+                   int notsent_bytes, size_t lane_bytes, uint64_t seed) noexcept nogil
 cdef void loop_clear(Loop *loop) noexcept nogil
 cdef void loop_turn(Loop *loop, uint64_t budget_ns) noexcept nogil
 cdef void loop_shut(Loop *loop) noexcept nogil

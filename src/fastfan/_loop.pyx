@@ -13,7 +13,7 @@ from libc.string cimport memset
 
 from fastfan._clocks cimport clocks_judge
 from fastfan._connection cimport (
-    connection_abandon, connection_end, connection_flush, connection_receive, connections_bury,
+    connection_abandon, connection_end, connection_flush, connection_receive, connections_bury, connections_read_on,
 )
 from fastfan._cursor cimport ATTACHED, CAUSE_ABORTED, FREE, GONE, Sink, TopicState, View, view_resolve, view_trim
 from fastfan._dirty cimport dirty_add
@@ -50,13 +50,13 @@ cdef enum:
 # --- life -----------------------------------------------------------------------------------------------------------
 
 cdef int loop_init(Loop *loop, Pool *pool, uint64_t write_timeout_ns, uint64_t close_deadline_ns,
-                   int notsent_bytes, uint64_t seed) noexcept nogil:
+                   int notsent_bytes, size_t lane_bytes, uint64_t seed) noexcept nogil:
     """0 or -errno; after an error nothing is left open."""
     cdef int result
     memset(loop, 0, sizeof(Loop))
     loop.pool = pool
     loop.write_timeout_ns, loop.close_deadline_ns = write_timeout_ns, close_deadline_ns
-    loop.notsent_bytes = notsent_bytes
+    loop.notsent_bytes, loop.lane_bytes = notsent_bytes, lane_bytes
     loop.random = seed | 1
     loop.tick_ns = max(<uint64_t>TICK_MIN_NS, min(<uint64_t>TICK_MAX_NS, min(write_timeout_ns, close_deadline_ns) // 8))
     result = poller_open(&loop.poll)
@@ -66,7 +66,7 @@ cdef int loop_init(Loop *loop, Pool *pool, uint64_t write_timeout_ns, uint64_t c
     if result < 0:
         poller_close(&loop.poll)
         return result
-    loop.buffer = <uint8_t *>malloc(CHUNK_BYTES)
+    loop.buffer = <uint8_t *>malloc(LANE_FRAME_BYTES + CHUNK_BYTES)
     if loop.buffer == NULL:
         outbox_shut(&loop.outbox)
         poller_close(&loop.poll)
@@ -126,7 +126,7 @@ cdef void loop_turn(Loop *loop, uint64_t budget_ns) noexcept nogil:
         clocks_judge(loop, count < POLLED_AT_ONCE)
         limits_apply(loop)
         connections_bury(loop)
-        if loop.dirty == NULL and count < POLLED_AT_ONCE and inbox_sleep(&loop.inbox):
+        if loop.dirty == NULL and loop.reading == NULL and count < POLLED_AT_ONCE and inbox_sleep(&loop.inbox):
             return
         if loop.now_ns - started_ns >= budget_ns:
             break
@@ -139,6 +139,7 @@ cdef int poll_once(Loop *loop) noexcept nogil:
     cdef int count = poller_wait(&loop.poll, events, POLLED_AT_ONCE, 0)
     cdef int index
     loop.now_ns = clock_ns()
+    connections_read_on(loop)
     for index in range(count):
         if events[index].token == POLLER_TICK:
             loop.tick_due_ns = loop.now_ns

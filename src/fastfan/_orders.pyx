@@ -2,13 +2,14 @@
 
 from fastfan._clocks cimport clocks_start
 from fastfan._connection cimport (
-    connection_abandon, connection_end, connection_flush, connection_leave_view, connection_lend, connection_receive,
-    connection_return, note_live,
+    connection_abandon, connection_end, connection_flush, connection_leave_view, connection_receive, connection_return,
+    note_live,
 )
 from fastfan._cursor cimport (
     ATTACHED, CAUSE_ABORTED, CAUSE_RESET, CLOSING, GONE, OPEN, PEER_CLOSED, ROLE_SUBSCRIBER, Sink, cursor_abandon,
     cursor_admit, view_resolve, view_trim,
 )
+from fastfan._lane cimport lane_drop_tail, lane_take
 from fastfan._sync cimport mutex_lock, mutex_unlock
 from fastfan._limits cimport limits_answer_room
 from fastfan._mailbox cimport (
@@ -98,7 +99,7 @@ cdef void start(Loop *loop, Sink *sink, Command *command) noexcept nogil:
         return
     sink.readable = True
     if command.data_bytes > head_bytes:
-        connection_lend(loop, sink, command.data + head_bytes, command.data_bytes - head_bytes)
+        lane_take(loop, sink, command.data + head_bytes, command.data_bytes - head_bytes)
     view_resolve(sink.topic)
     connection_flush(loop, sink)
     view_trim(sink.topic)
@@ -120,6 +121,7 @@ cdef void close(Loop *loop, Sink *sink, Command *command) noexcept nogil:
                 connection_leave_view(loop, sink, False)
             sink_free_buffers(sink)
             sink.write_dead = True
+        lane_drop_tail(loop, sink)
         # What Python may still hold of it is of no use any more.
         connection_return(loop, sink)
         sink.readable = True

@@ -53,6 +53,7 @@ class Options:
       allow_origins             origins of browsers that may connect, besides the server's own: exact (`https://a.example`),
                                 with `*` for one label and `**` for any (`https://*.a.example`), or `*` alone for all
       max_lingering_topics      how many empty topics keep their epoch
+      lane                      well-formed messages go from socket to log without Python; False: all through wsproto
     """
 
     ping_interval: float = 20.0
@@ -72,6 +73,7 @@ class Options:
     topic_linger: float = 300.0
     max_lingering_topics: int = 10_000
     max_head_bytes: int = 16384
+    lane: bool = True
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -130,6 +132,14 @@ def _count(name: str, value: object, *, lowest: int = 1, example: str = "1000") 
     return value
 
 
+def _switch(name: str, value: object) -> bool:
+    known = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
+    switched = value if isinstance(value, bool) else known.get(value.lower()) if isinstance(value, str) else None
+    if switched is None:
+        raise ConfigError(f"{name}={shown(value)} is neither on nor off; give True or False")
+    return switched
+
+
 def _or_none(check: Callable[[str, object], Any]) -> Callable[[str, object], Any]:
     return lambda name, value: None if value is None else check(name, value)
 
@@ -183,6 +193,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "max_lingering_topics": _number(lowest=0, example="10000"),
     # The head of a browser's upgrade is 400 to 600 bytes without cookies.
     "max_head_bytes": _number(lowest=1024, example="16384"),
+    "lane": _switch,
 }
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Options)}
 

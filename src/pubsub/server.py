@@ -48,6 +48,7 @@ class Server:
             max_memory_bytes=options.max_memory_bytes,
             write_timeout=options.subscriber_write_timeout,
             close_deadline=options.close_deadline,
+            lane_bytes=options.max_message_bytes if options.lane else 0,
         )
         self._streams = EventStreams(options.event_buffer)
         self._sessions = Sessions(self._engine, options, self._streams, self._on_room)
@@ -146,8 +147,8 @@ class Server:
             publishers=self._sessions.publishers,
             subscribers=self._sessions.subscribers,
             topics=engine["topics"],
-            messages=tally.messages,
-            message_bytes=tally.message_bytes,
+            messages=tally.messages + engine["messages"],
+            message_bytes=tally.message_bytes + engine["message_bytes"],
             ignored_messages=tally.ignored_messages,
             received_bytes=engine["received_bytes"],
             sent_bytes=engine["sent_bytes"],

@@ -164,8 +164,8 @@ QUICK = {"message_timeout": 0.3, "ping_interval": 0.2, "pong_deadline": 5.0}
 
 @pytest.mark.parametrize(
     "begun",
-    [frame(b"begun", fin=False), frame("begun", TEXT, fin=False), frame(bytes(100_000))[:-1]],
-    ids=["fragment", "text", "large frame"],
+    [frame(b"begun", fin=False), frame("begun", TEXT, fin=False), frame(bytes(200_000))[:-1], frame(bytes(1000))[:-1]],
+    ids=["fragment", "text", "large frame", "frame for the lane"],
 )
 async def test_a_message_that_does_not_end_closes_its_publisher_with_1008(begun: bytes) -> None:
     async with serving(**QUICK) as scene:

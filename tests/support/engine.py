@@ -112,7 +112,10 @@ class Peer:
 
 
 class Rig:
-    """An engine, its peers, and every event it has told."""
+    """An engine, its peers, and every event it has told.
+
+    Without a lane, unless the test says otherwise: most of them are about what is lent.
+    """
 
     def __init__(
         self,
@@ -121,12 +124,14 @@ class Rig:
         write_timeout: float = 10.0,
         close_deadline: float = 5.0,
         notsent_bytes: int = 65536,
+        lane_bytes: int = 0,
     ) -> None:
         self.engine = Engine(
             max_memory_bytes=max_memory_bytes,
             write_timeout=write_timeout,
             close_deadline=close_deadline,
             notsent_bytes=notsent_bytes,
+            lane_bytes=lane_bytes,
         )
         self.peers: list[Peer] = []
         self.events: list[Happening] = []

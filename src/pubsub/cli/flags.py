@@ -34,6 +34,7 @@ _HELP: Final = {
     "topic_linger": "How long an empty topic keeps its epoch and its next offset.",
     "max_lingering_topics": "How many empty topics keep them.",
     "max_head_bytes": "The largest HTTP request head.",
+    "lane": "Well-formed messages go from socket to log without Python; off, all go through wsproto.",
 }
 
 # What an absent value stands for; where None is a default, and for the empty list of origins.
@@ -77,6 +78,9 @@ def options_from_flags(flags: Mapping[str, Any]) -> Options:
 
 def _flag(field: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     kind = _kind(field)
+    if kind == "SWITCH":
+        words = f"{_HELP[field.name]} [default: on]"
+        return click.option(f"--{field.name}/--no-{field.name}", default=None, help=words)
     return click.option(
         _flag_name(field.name),
         metavar=kind,
@@ -93,6 +97,8 @@ def _kind(field: Field[Any]) -> str:
     annotation = str(field.type)  # of the dataclass, or its text under `from __future__ import annotations`
     if "str" in annotation:
         return "ORIGIN"
+    if "bool" in annotation:
+        return "SWITCH"
     if "float" in annotation:
         return "DURATION"
     return "SIZE" if field.name.endswith("_bytes") else "NUMBER"
