@@ -22,15 +22,15 @@ def run_workload(workload: Workload, server: ServerProcess | None, watch: Watch 
     with Load(workload.plan) as load:
         steps = _Steps(load, workload, server)
         thread = threading.Thread(target=steps.run, name="load")
-        thread.start()
         try:
+            thread.start()
             while thread.is_alive():
                 thread.join(_WATCH_SECONDS)
                 if watch and thread.is_alive():
                     watch(workload, load.report())
         finally:
             load.stop()
-            thread.join()
+            steps.wait_end()
         if steps.error is not None:
             raise PubSubError(str(steps.error)) from steps.error
         return Outcome(workload=workload, report=load.report(), server=steps.cost)
@@ -43,10 +43,30 @@ class _Steps:
         self._load = load
         self._workload = workload
         self._server = server
+        self._going_on = threading.Lock()
+        self._is_over = False
         self.cost: ServerCost | None = None
         self.error: Exception | None = None
 
     def run(self) -> None:
+        with self._going_on:
+            if not self._is_over:
+                self._run()
+
+    def wait_end(self) -> None:
+        """Returns once no step goes on or can begin, whoever interrupts: the load must not be closed under one.
+
+        A thread cannot always be joined: an interrupt may have come while it was being started.
+        """
+        self._is_over = True
+        while True:
+            try:
+                with self._going_on:
+                    return
+            except KeyboardInterrupt:
+                continue
+
+    def _run(self) -> None:
         try:
             if self._server is None:
                 self._carry_out()

@@ -161,9 +161,11 @@ def _upgrade_lines(outcome: Outcome) -> Iterator[tuple[str, str]]:
 
 
 def _publish_lines(outcome: Outcome) -> Iterator[tuple[str, str]]:
-    if outcome.workload.is_storm:
-        return
     report = outcome.report
+    if outcome.workload.is_storm:
+        if not outcome.is_intact:
+            yield _verdict(report)
+        return
     yield (
         "deliveries",
         click.style(f"{_rate(report.deliveries_per_second)} a second", bold=True)

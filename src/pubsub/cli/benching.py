@@ -4,9 +4,11 @@
     URL or an own server ────► Plan ──► workloads ─┴► run_workload ──► Outcome ──► a block of lines, or JSON
 """
 
+import os
 import resource
 import shlex
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ _TOPIC: Final = "/bench"
 _SECONDS: Final = 5.0
 _SUBSCRIBERS: Final = 1000
 _STORM_CONNECTIONS: Final = 10_000
+_LOOK_SECONDS: Final = 3.0
 
 # Descriptors that are not connections: the standard ones, the poller's, the interpreter's files.
 _OTHER_DESCRIPTORS: Final = 32
@@ -48,6 +51,16 @@ class _Target:
 
 def run_bench(url: str | None, *, as_json: bool, **asked: Any) -> int:
     """The exit code. `asked` is what the flags said."""
+    try:
+        return _run_all(url, as_json=as_json, asked=asked)
+    except KeyboardInterrupt:  # caught here, because click would answer it with a line of its own
+        return Exit.INTERRUPTED
+    except BrokenPipeError:  # whoever reads our output has had enough; what is left in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FINE
+
+
+def _run_all(url: str | None, *, as_json: bool, asked: dict[str, Any]) -> int:
     _check_pace(asked)
     _workloads("127.0.0.1", ClientAddress(False, "127.0.0.1", 1, _TOPIC), asked)  # what cannot be fails before a server
     with _target(url, asked) as target:
@@ -89,13 +102,13 @@ def _target(url: str | None, asked: dict[str, Any]) -> Iterator[_Target]:
         if asked["pid"] is not None:
             raise MisuseError(f"--pid={asked['pid']} goes with a URL; without one bench starts a server itself")
         cpus = pinning() if asked["pin"] else None
-        with own_server(shlex.split(asked["serve_flags"]), cpus[0] if cpus else None) as (pid, port):
+        with own_server(_split(asked["serve_flags"]), cpus[0] if cpus else None) as (pid, port):
             process = ServerProcess(pid) if readable(pid) else None
             yield _Target(ClientAddress(False, "127.0.0.1", port, _TOPIC), process, cpus)
         return
     if asked["serve_flags"]:
         raise MisuseError(f"--serve={asked['serve_flags']!r} is for the server that bench starts; leave the URL out")
-    place = client_address(url)
+    place = client_address(url, pubsub_addr=os.environ.get("PUBSUB_ADDR"))
     if place.secure:
         raise MisuseError(f"url={url!r}: the load speaks no TLS; give the ws:// address behind it")
     if asked["pid"] is not None and not readable(asked["pid"]):
@@ -103,12 +116,29 @@ def _target(url: str | None, asked: dict[str, Any]) -> Iterator[_Target]:
     yield _Target(place, ServerProcess(asked["pid"]) if asked["pid"] is not None else None)
 
 
+def _split(flags: str) -> list[str]:
+    try:
+        return shlex.split(flags)
+    except ValueError as error:
+        raise MisuseError(f"--serve={flags!r} cannot be split into flags: {error}; quote as a shell has it") from error
+
+
 def _look_up(place: ClientAddress) -> str:
+    """The first of its addresses at which somebody listens."""
     try:
         found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise PubSubError(f"cannot find {place.host}: {error.strerror}") from error
-    return str(found[0][4][0])
+    addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+    return next((each for each in addresses[:-1] if _listens(each, place.port)), addresses[-1])
+
+
+def _listens(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=_LOOK_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _allow_descriptors(connections: int) -> None:
@@ -153,7 +183,7 @@ def _plan(host: str, place: ClientAddress, asked: dict[str, Any]) -> Plan:
         port=place.port,
         path=_TOPIC if path == "/" else path,
         query=mark + query,
-        headers=(("Host", place.host_header), *asked["headers"]),
+        headers=_headers(place, asked["headers"]),
         subscribers=subscribers,
         publishers=publishers,
         topics=asked["topics"],
@@ -173,6 +203,11 @@ def _plan(host: str, place: ClientAddress, asked: dict[str, Any]) -> Plan:
         ramp_up_seconds=asked["ramp_up"],
         patience_seconds=asked["patience"],
     )
+
+
+def _headers(place: ClientAddress, given: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    host = () if any(name.lower() == "host" for name, _ in given) else (("Host", place.host_header),)
+    return (*host, *given)
 
 
 def _part_of(whole: int, part: float) -> int:

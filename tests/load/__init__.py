@@ -1,0 +1,1 @@
+"""The load generator: what it detects, what it can do, and how it ends."""
