@@ -8,7 +8,7 @@ Nothing dies under an iterator: a connection that ends goes to `graves`, and its
 Called by the I/O thread that owns the connection.
 """
 
-from libc.errno cimport EAGAIN
+from libc.errno cimport EAGAIN, ENOMEM
 from libc.string cimport memcpy
 
 from fastfan._cursor cimport (
@@ -17,7 +17,7 @@ from fastfan._cursor cimport (
 )
 from fastfan._dirty cimport dirty_mark
 from fastfan._lag cimport lag_holds
-from fastfan._lane cimport lane_drop_tail, lane_take
+from fastfan._lane cimport lane_drop_tail, lane_fill, lane_take
 from fastfan._pool cimport pool_short
 from fastfan._sync cimport add_fetch, load_acquire, mutex_lock, mutex_unlock
 from fastfan._loop cimport CHUNK_BYTES
@@ -41,6 +41,7 @@ cdef extern from "wire.h" nogil:
 cdef enum:
     CONTROL_BACKLOG = 4096      # bytes of waiting control frames beyond which a connection is not read
     CALLS_AT_ONCE = 4           # system calls for one connection before the next has its turn
+    FILL_BYTES = 8192           # what a cut frame lacks for it to be read into its own memory, without a copy
     AHEAD_BYTES = 131072        # that publishers may add to a log while a pass over its cursors is under way
     DISCARDS_AT_ONCE = 256      # chunks thrown away at once: a few milliseconds; the rest waits for the next tick
 
@@ -49,6 +50,7 @@ cdef enum:
 
 cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
     """Reads one chunk for the lane and the shell, unless the connection has to wait."""
+    cdef ssize_t wanted
     cdef ssize_t got
     if sink.state == PEER_CLOSED:
         discard(loop, sink)
@@ -61,15 +63,21 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
     if sink.role & ROLE_PUBLISHER and has_outrun_pass(sink.topic):
         read_on(loop, sink)
         return
-    got = wire_receive(sink.fd, loop.buffer + sink.tail_bytes, CHUNK_BYTES)
+    if sink.tail_frame > sink.tail_bytes + FILL_BYTES:
+        wanted = sink.tail_frame - sink.tail_bytes
+        got = lane_fill(loop, sink)
+    else:
+        wanted = CHUNK_BYTES
+        got = wire_receive(sink.fd, loop.buffer + sink.tail_bytes, CHUNK_BYTES)
+        if got > 0:
+            if sink.tail_bytes:
+                memcpy(loop.buffer, sink.tail, sink.tail_bytes)
+            lane_take(loop, sink, loop.buffer, sink.tail_bytes + <uint32_t>got)
     if got > 0:
         loop.counters.received_bytes += <uint64_t>got
         # A short read emptied the socket; the end of the stream, once told, is still to be read.
-        sink.readable = got == CHUNK_BYTES or sink.hangup
+        sink.readable = got == wanted or sink.hangup
         sink.ping = PING_NONE if sink.ping == PING_TAKEN else sink.ping
-        if sink.tail_bytes:
-            memcpy(loop.buffer, sink.tail, sink.tail_bytes)
-        lane_take(loop, sink, loop.buffer, sink.tail_bytes + <uint32_t>got)
         if sink.readable and not sink.lent:
             read_on(loop, sink)
     elif got == -EAGAIN:
@@ -77,7 +85,7 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
     elif got == 0:
         connection_end(loop, sink, CAUSE_CLOSED if sink.close_sent else CAUSE_LEFT, False)
     else:
-        connection_end(loop, sink, CAUSE_RESET, False)
+        connection_end(loop, sink, CAUSE_MEMORY if got == -ENOMEM else CAUSE_RESET, False)
 
 
 cdef void read_on(Loop *loop, Sink *sink) noexcept nogil:

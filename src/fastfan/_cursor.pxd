@@ -82,6 +82,8 @@ cdef struct Sink:
     # Where the lane stands in what the peer sends (see _lane.pyx).
     uint8_t *tail
     uint32_t tail_bytes
+    uint32_t tail_frame         # of the whole frame, where its header is here
+    uint32_t tail_room          # what the tail has room for, and is charged
     uint32_t tail_ticks
     uint64_t lane_left          # bytes of a frame that Python has the beginning of
     bint lane_open              # Python has the beginning of a fragmented message

@@ -15,6 +15,7 @@ Rules kept here:
 Called by the I/O thread that owns the connection.
 """
 
+from libc.errno cimport ENOMEM
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -39,6 +40,9 @@ cdef extern from "scanner.h" nogil:
         uint8_t opcode
         uint8_t fin
     scan scan_header(const uint8_t *data, size_t have, client_frame *frame)
+
+cdef extern from "wire.h" nogil:
+    ssize_t wire_receive(int fd, void *buffer, size_t nbytes)
 
 cdef enum:
     PATIENCE_TICKS = 2
@@ -152,25 +156,58 @@ cdef inline void note(Sink *sink, client_frame *frame) noexcept nogil:
 
 cdef bint keep_tail(Loop *loop, Sink *sink, const uint8_t *data, uint32_t data_bytes) noexcept nogil:
     """`data` is not in the old tail. False: the system has no memory."""
-    cdef uint8_t *grown
+    cdef client_frame frame
     if data_bytes == 0:
         lane_drop_tail(loop, sink)
         return True
-    grown = <uint8_t *>realloc(sink.tail, data_bytes)
+    if not make_room(loop, sink, data_bytes):
+        return False
+    memcpy(sink.tail, data, data_bytes)
+    sink.tail_bytes, sink.tail_frame = data_bytes, 0
+    if scan_header(data, data_bytes, &frame) == SCAN_FRAME:
+        sink.tail_frame = frame.header_bytes + <uint32_t>frame.payload_bytes
+    return True
+
+
+cdef bint make_room(Loop *loop, Sink *sink, uint32_t room) noexcept nogil:
+    cdef uint8_t *grown = <uint8_t *>realloc(sink.tail, room)
     if grown == NULL:
         return False
-    memcpy(grown, data, data_bytes)
-    add_fetch(&loop.pool.used_bytes, <int64_t>data_bytes - <int64_t>sink.tail_bytes)
-    sink.tail, sink.tail_bytes = grown, data_bytes
+    add_fetch(&loop.pool.used_bytes, <int64_t>room - <int64_t>sink.tail_room)
+    sink.tail, sink.tail_room = grown, room
     return True
 
 
 cdef void lane_drop_tail(Loop *loop, Sink *sink) noexcept nogil:
-    if sink.tail == NULL:
-        return
-    add_fetch(&loop.pool.used_bytes, -<int64_t>sink.tail_bytes)
-    free(sink.tail)
-    sink.tail, sink.tail_bytes, sink.tail_ticks = NULL, 0, 0
+    free(take_tail(loop, sink))
+
+
+cdef uint8_t *take_tail(Loop *loop, Sink *sink) noexcept nogil:
+    """The tail's memory, which is the caller's to free; NULL where there is none."""
+    cdef uint8_t *tail = sink.tail
+    add_fetch(&loop.pool.used_bytes, -<int64_t>sink.tail_room)
+    sink.tail = NULL
+    sink.tail_bytes = sink.tail_frame = sink.tail_room = sink.tail_ticks = 0
+    return tail
+
+
+cdef ssize_t lane_fill(Loop *loop, Sink *sink) noexcept nogil:
+    """Reads on into a tail that lacks much, in place: a large message comes in many small pieces, and copying all of it
+    for each of them would cost more than the network. Returns what wire_receive() does, and -ENOMEM."""
+    cdef uint32_t missing = sink.tail_frame - sink.tail_bytes
+    cdef uint32_t frame_bytes = sink.tail_frame
+    cdef uint8_t *whole
+    cdef ssize_t got
+    if sink.tail_room < frame_bytes and not make_room(loop, sink, frame_bytes):
+        return -ENOMEM
+    got = wire_receive(sink.fd, sink.tail + sink.tail_bytes, missing)
+    if got > 0:
+        sink.tail_bytes += <uint32_t>got
+    if sink.tail_bytes == frame_bytes:
+        whole = take_tail(loop, sink)
+        lane_take(loop, sink, whole, frame_bytes)
+        free(whole)
+    return got
 
 
 cdef void lane_tick(Loop *loop, Sink *sink) noexcept nogil:

@@ -34,6 +34,8 @@ _BACKLOG = 4096
 # Chunks and news dealt with before the loop looks at anything else, and how long the engine waits meanwhile, seconds.
 _EVENTS_AT_ONCE = 64
 _TURN_EVERY = 0.002
+# Topics are forgotten at most so much later than they may be, as a share of topic_linger.
+_SWEEP_SHARE = 1 / 16
 # After the last Close, clients have so long to take it before the server resets what is left.
 _GRACE = 0.5
 
@@ -68,6 +70,8 @@ class Server:
             streams=self._streams,
         )
         self._beat_interval = _beat_interval(options)
+        self._until_sweep = 0.0
+        self._topics_swept = 0
         self._timer = self._loop.call_later(self._beat_interval, self._beat)
 
     @property
@@ -195,7 +199,17 @@ class Server:
         self._engine.beat(options.ping_interval, options.pong_deadline, 2 * step)
         self._door.age(step)
         self._sessions.age(step)
-        self._engine.sweep_topics(options.topic_linger, options.max_lingering_topics)
+        self._sweep(step)
+
+    def _sweep(self, step: float) -> None:
+        # It looks at every topic, so not at every beat: when some may be due, or more than may linger have come.
+        self._until_sweep -= step
+        most = self._options.max_lingering_topics
+        if self._until_sweep > 0 and self._engine.stats()["topics"] <= self._topics_swept + most:
+            return
+        swept = self._engine.sweep_topics(self._options.topic_linger, most)
+        self._topics_swept = self._engine.stats()["topics"]
+        self._until_sweep = 0.0 if swept else self._options.topic_linger * _SWEEP_SHARE
 
     # --- the end ---
 

@@ -205,6 +205,31 @@ def test_a_tail_is_charged_and_given_back(ends: Ends) -> None:
     assert ends.rig.memory_bytes == before
 
 
+@pytest.mark.parametrize("step", [1000, 8192, 40_000, 100_000])
+def test_a_large_message_in_small_pieces_is_put_together_and_given_back(ends: Ends, step: int) -> None:
+    before = ends.rig.memory_bytes
+    payloads = [random.Random(size).randbytes(size) for size in (LANE, 20_000, LANE - 1, 10, 70_000)]
+    stream = b"".join(map(frame, payloads))
+    ends.send(*(stream[at : at + step] for at in range(0, len(stream), step)))
+    ends.expect(*payloads)
+    assert ends.rig.memory_bytes == before
+
+
+@pytest.mark.parametrize("announced", [LANE, 50_000])
+def test_a_large_message_that_does_not_go_on_is_lent_and_its_memory_given_back(
+    make_rig: Callable[..., Rig], announced: int
+) -> None:
+    rig = make_rig(lane_bytes=LANE, write_timeout=0.05)
+    ends = Ends(rig, rig.engine.topic("/x"))
+    whole, before = frame(bytes(announced)), rig.memory_bytes
+    ends.send(whole[:1000], whole[1000:2000])
+    rig.until(lambda: rig.lent(ends.publisher))
+    assert rig.lent(ends.publisher) == whole[:2000]
+    rig.engine.resume(ends.publisher.token)
+    rig.settle()
+    assert rig.memory_bytes == before
+
+
 @pytest.mark.parametrize("end", ["left", "aborted", "discarded"])
 def test_a_tail_goes_with_its_connection(ends: Ends, end: str) -> None:
     before = ends.rig.memory_bytes
