@@ -66,7 +66,7 @@ asan: $(DEVELOP) ## the tests on an engine built with ASan and UBSan
 bench: $(DEVELOP) engine ## the benchmarks, ours beside bare C: make bench ARGS="paced"; ARGS=--help: which there are
 	@python -m benchmarks $(ARGS)
 
-bench-rivals: rivals ## the benchmarks with every rival that is installed, in one run: half an hour
+bench-rivals: rivals ## the benchmarks with every rival that is installed, in one run: an hour
 	@python -m benchmarks --server bare_log --server bare_send --server fastpubsub --server rivals $(ARGS)
 
 rivals: $(DEVELOP) engine ## install the rivals into build/rivals

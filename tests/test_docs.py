@@ -217,15 +217,16 @@ def check_fastpubsub(arguments: list[str]) -> None:
 
 def check_make(arguments: list[str]) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
-    benchmarks = re.search(r"BENCHMARKS = \{(.*)\}", (ROOT / "benchmarks" / "__main__.py").read_text())
     for argument in arguments:
         assert argument in targets or argument.startswith("ARGS=")
     if "bench" in arguments and arguments[1:]:
-        assert benchmarks and f'"{arguments[1].removeprefix("ARGS=").split()[0]}"' in benchmarks[1]
+        name = arguments[1].removeprefix("ARGS=").split()[0].replace("-", "_")
+        assert (ROOT / "benchmarks" / "workloads" / f"{name}.py").exists()
 
 
 def check_python(arguments: list[str]) -> None:
-    assert (ROOT / arguments[0]).exists() or arguments[:2] == ["-m", "http.server"]
+    module = arguments[1].replace(".", "/") if arguments[0] == "-m" else ""
+    assert (ROOT / arguments[0]).exists() or module == "http/server" or (ROOT / f"{module}.py").exists()
 
 
 CHECKS: dict[str, Callable[[list[str]], None]] = {
@@ -277,6 +278,7 @@ def test_the_picture_is_the_same_in_both_places() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_lines_are_short_and_nothing_is_left_open(page: Path) -> None:
-    lines = page.read_text().split("\n")
+    # A table cannot be broken; those of figures are written by a program.
+    lines = [line for line in page.read_text().split("\n") if not line.startswith("| ")]
     assert [line for line in lines if len(line) > 120 or line != line.rstrip()] == []
     assert not re.search(r"TODO|TBD|FIXME|XXX|FIGURE:", page.read_text())

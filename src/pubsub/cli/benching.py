@@ -9,6 +9,7 @@ import resource
 import shlex
 import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ _SECONDS: Final = 5.0
 _SUBSCRIBERS: Final = 1000
 _STORM_CONNECTIONS: Final = 10_000
 _LOOK_SECONDS: Final = 3.0
+
+# Between two runs: the server still takes leave of the first one's connections.
+_REST_SECONDS: Final = 0.5
 
 # Descriptors that are not connections: the standard ones, the poller's, the interpreter's files.
 _OTHER_DESCRIPTORS: Final = 32
@@ -69,7 +73,11 @@ def _run_all(url: str | None, *, as_json: bool, asked: dict[str, Any]) -> int:
         if not as_json:
             _introduce(target)
         with pinned(target.cpus[1] if target.cpus else None):
-            outcomes = [_run(workload, target.process, as_json=as_json) for workload in runs]
+            outcomes = []
+            for workload in runs:
+                if outcomes:
+                    time.sleep(_REST_SECONDS)
+                outcomes.append(_run(workload, target.process, as_json=as_json))
     return Exit.FINE if all(outcomes) else Exit.FAILED
 
 
