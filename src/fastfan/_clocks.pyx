@@ -91,7 +91,7 @@ cdef void beat(Loop *loop) noexcept nogil:
         sink = table_at(&loop.table, slot)
         if sink.state != OPEN:
             continue
-        if sink.ping == PING_TAKEN and not (sink.blocked or sink.lent or sink.held):
+        if sink.ping == PING_TAKEN and not (sink.blocked or sink.lent or sink.held or sink.reading_on):
             sink.pong_waited_ns += step_ns
             if sink.pong_waited_ns > loop.pong_deadline_ns:
                 connection_condemn(loop, sink, CAUSE_NO_PONG)

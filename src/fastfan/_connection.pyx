@@ -42,7 +42,8 @@ cdef enum:
     CONTROL_BACKLOG = 4096      # bytes of waiting control frames beyond which a connection is not read
     CALLS_AT_ONCE = 4           # system calls for one connection before the next has its turn
     FILL_BYTES = 8192           # what a cut frame lacks for it to be read into its own memory, without a copy
-    AHEAD_BYTES = 131072        # that publishers may add to a log while a pass over its cursors is under way
+    AHEAD_BYTES = 131072        # that publishers may add to a log before the pass over its cursors that is due is over
+    READS_AT_ONCE = 64          # chunks of those who had more, between two polls
     DISCARDS_AT_ONCE = 256      # chunks thrown away at once: a few milliseconds; the rest waits for the next tick
 
 
@@ -64,8 +65,7 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
         read_on(loop, sink)
         return
     if sink.tail_frame > sink.tail_bytes + FILL_BYTES:
-        wanted = sink.tail_frame - sink.tail_bytes
-        got = lane_fill(loop, sink)
+        got = lane_fill(loop, sink, &wanted)
     else:
         wanted = CHUNK_BYTES
         got = wire_receive(sink.fd, loop.buffer + sink.tail_bytes, CHUNK_BYTES)
@@ -90,23 +90,28 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
 
 cdef void read_on(Loop *loop, Sink *sink) noexcept nogil:
     # Others first: the poller does not tell again of what was ready before.
-    if not sink.reading_on and sink.state != GONE:
-        sink.reading_on = True
-        sink.reading_next = loop.reading
+    if sink.reading_on or sink.state == GONE:
+        return
+    sink.reading_on, sink.reading_next = True, NULL
+    if loop.reading == NULL:
         loop.reading = sink
+    else:
+        loop.reading_last.reading_next = sink
+    loop.reading_last = sink
 
 
 cdef void connections_read_on(Loop *loop) noexcept nogil:
-    """A chunk more of everyone who had more than one."""
-    cdef Sink *sink = loop.reading
-    cdef Sink *following
-    loop.reading = NULL
-    while sink != NULL:
-        following = sink.reading_next
+    """A chunk more of those who had more than one, of so many at once as a poll tells of."""
+    cdef Sink *last = loop.reading_last
+    cdef Sink *sink = NULL
+    cdef int reads = 0
+    while loop.reading != NULL and sink != last and reads < READS_AT_ONCE:
+        sink = loop.reading
+        loop.reading = sink.reading_next
         sink.reading_on = False
         if sink.state != GONE:
             connection_receive(loop, sink)
-        sink = following
+        reads += 1
 
 
 cdef void connection_lend(Loop *loop, Sink *sink, const uint8_t *data, uint32_t data_bytes) noexcept nogil:
@@ -142,9 +147,10 @@ cdef bint must_wait(Loop *loop, Sink *sink) noexcept nogil:
 
 
 cdef inline bint has_outrun_pass(TopicState *topic) noexcept nogil:
-    # What is sent to a thousand sockets should be in the cache for all of them: a pass is finished before much more is
-    # taken. Nobody loses by it, since what was taken sooner would be sent no sooner.
-    return topic.view.in_pass and load_acquire(&topic.log.end_position) - topic.view.pass_end >= AHEAD_BYTES
+    # What is sent to a thousand sockets should be in the cache for all of them: a pass, under way or waiting for its turn,
+    # is finished before much more is taken. A message waits in its publisher's socket then, not in the log.
+    return load_acquire(&topic.queued) and (
+        load_acquire(&topic.log.end_position) - topic.view.pass_end >= AHEAD_BYTES)
 
 
 cdef void hold(Loop *loop, Sink *sink) noexcept nogil:
@@ -241,9 +247,13 @@ cdef void unhold(Loop *loop, Sink *sink) noexcept nogil:
 
 cdef void stop_reading_on(Loop *loop, Sink *sink) noexcept nogil:
     cdef Sink **place = &loop.reading
+    cdef Sink *before = NULL
     while place[0] != sink:
+        before = place[0]
         place = &place[0].reading_next
     place[0] = sink.reading_next
+    if loop.reading_last == sink:
+        loop.reading_last = before
     sink.reading_on = False
 
 

@@ -20,10 +20,19 @@ cdef enum:
 
 
 cdef void fanout_slice(Loop *loop) noexcept nogil:
-    """One slice of the pass over the first dirty topic."""
+    """A slice's worth of passes over dirty topics, in turn."""
+    cdef uint64_t slice_ends_ns = clock_ns() + SLICE_NS
+    while loop.dirty != NULL:
+        serve_first(loop, slice_ends_ns)
+        loop.now_ns = clock_ns()
+        if loop.now_ns >= slice_ends_ns:
+            break
+
+
+cdef void serve_first(Loop *loop, uint64_t slice_ends_ns) noexcept nogil:
+    """The pass over the first dirty topic, as far as the slice lasts."""
     cdef TopicState *topic = loop.dirty
     cdef View *view = &topic.view
-    cdef uint64_t slice_ends_ns = loop.now_ns + SLICE_NS
     cdef Sink *sink
     loop.dirty = topic.dirty_next
     # From here on a new message marks the topic again.

@@ -87,6 +87,7 @@ cdef bint too_far_behind(TopicState *topic, Sink *sink, uint64_t lag, uint64_t n
 cdef void lag_review(TopicState *topic, uint64_t now_ns, Sink **doomed) noexcept nogil:
     """Counts who moves and who lags, decides on pacing, and adds those too far behind to `doomed`."""
     cdef View *view = &topic.view
+    cdef uint64_t began_ns = clock_ns()     # `now_ns` may be of before much reading
     cdef uint64_t lag
     cdef uint32_t index
     cdef Sink *sink
@@ -105,14 +106,15 @@ cdef void lag_review(TopicState *topic, uint64_t now_ns, Sink **doomed) noexcept
             doomed[0] = sink
     view.paced = view.lagging > 0 and 2 * view.lagging >= view.moving
     view.reviewed_end = load_acquire(&topic.log.end_position)
-    view.review_at_ns = now_ns + max(<uint64_t>REVIEW_EVERY_NS, REVIEW_SHARE * (clock_ns() - now_ns))
+    view.review_at_ns = now_ns + max(<uint64_t>REVIEW_EVERY_NS, REVIEW_SHARE * (clock_ns() - began_ns))
 
 
 cdef inline bint has_outgrown_review(TopicState *topic) noexcept nogil:
     cdef uint64_t end_position = load_acquire(&topic.log.end_position)
-    cdef uint64_t between = topic.max_lag_bytes - min(topic.pace_lag_bytes, topic.max_lag_bytes)
+    cdef uint64_t least = min(topic.pace_lag_bytes, topic.max_lag_bytes)
+    cdef uint64_t between = topic.max_lag_bytes - least
     return end_position - topic.view.reviewed_end > max(between // 4, <uint64_t>LEAST_GROWTH) and (
-        lag_span(topic) > topic.pace_lag_bytes)
+        lag_span(topic) > least)
 
 
 cdef bint lag_holds(TopicState *topic, Sink *publisher) noexcept nogil:

@@ -25,6 +25,7 @@ from fastfan._connection cimport connection_end, connection_lend
 from fastfan._cursor cimport CAUSE_MEMORY, OPEN, ROLE_PUBLISHER, TopicState
 from fastfan._dirty cimport dirty_mark
 from fastfan._log cimport FRAME_BINARY, log_append_masked, log_count_unseen, log_wish
+from fastfan._pool cimport pool_short
 from fastfan._sync cimport add_fetch, mutex_lock, mutex_unlock
 
 
@@ -46,6 +47,7 @@ cdef extern from "wire.h" nogil:
 
 cdef enum:
     PATIENCE_TICKS = 2
+    LEAST_ROOM = 16384
 
 
 cdef void lane_take(Loop *loop, Sink *sink, const uint8_t *data, uint32_t data_bytes) noexcept nogil:
@@ -191,16 +193,18 @@ cdef uint8_t *take_tail(Loop *loop, Sink *sink) noexcept nogil:
     return tail
 
 
-cdef ssize_t lane_fill(Loop *loop, Sink *sink) noexcept nogil:
+cdef ssize_t lane_fill(Loop *loop, Sink *sink, ssize_t *wanted) noexcept nogil:
     """Reads on into a tail that lacks much, in place: a large message comes in many small pieces, and copying all of it
-    for each of them would cost more than the network. Returns what wire_receive() does, and -ENOMEM."""
-    cdef uint32_t missing = sink.tail_frame - sink.tail_bytes
+    for each of them would cost more than the network. Room grows with what came, so that announcing much costs us
+    nothing. Returns what wire_receive() does for `wanted` bytes, and -ENOMEM."""
     cdef uint32_t frame_bytes = sink.tail_frame
+    cdef uint32_t room = min(frame_bytes, max(2 * sink.tail_bytes, <uint32_t>LEAST_ROOM))
     cdef uint8_t *whole
     cdef ssize_t got
-    if sink.tail_room < frame_bytes and not make_room(loop, sink, frame_bytes):
+    if sink.tail_room < room and not make_room(loop, sink, room):
         return -ENOMEM
-    got = wire_receive(sink.fd, sink.tail + sink.tail_bytes, missing)
+    wanted[0] = sink.tail_room - sink.tail_bytes
+    got = wire_receive(sink.fd, sink.tail + sink.tail_bytes, sink.tail_room - sink.tail_bytes)
     if got > 0:
         sink.tail_bytes += <uint32_t>got
     if sink.tail_bytes == frame_bytes:
@@ -213,7 +217,9 @@ cdef ssize_t lane_fill(Loop *loop, Sink *sink) noexcept nogil:
 cdef void lane_tick(Loop *loop, Sink *sink) noexcept nogil:
     """Lends a message that does not go on. A cut header is nobody's message yet."""
     cdef client_frame frame
-    if sink.lent or scan_header(sink.tail, sink.tail_bytes, &frame) != SCAN_FRAME:
+    if sink.lent or (sink.readable and not pool_short(loop.pool)):
+        return      # what it lacks may be here; but while memory is short, unfinished messages may be what fills it
+    if scan_header(sink.tail, sink.tail_bytes, &frame) != SCAN_FRAME:
         return
     sink.tail_ticks += 1
     if sink.tail_ticks < PATIENCE_TICKS:

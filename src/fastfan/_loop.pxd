@@ -56,7 +56,8 @@ cdef struct Loop:
     TopicState *dirty_last
     TopicState *live            # topics with cursors
     Sink *held                  # readable publishers that have to wait
-    Sink *reading               # connections with more to read, at their next turn
+    Sink *reading               # connections with more to read, in the order in which they wait
+    Sink *reading_last
     Sink *doomed
     Sink *graves
     uint8_t *buffer

@@ -36,6 +36,7 @@ _EVENTS_AT_ONCE = 64
 _TURN_EVERY = 0.002
 # Topics are forgotten at most so much later than they may be, as a share of topic_linger.
 _SWEEP_SHARE = 1 / 16
+_SWEEP_EVERY = 10.0
 # After the last Close, clients have so long to take it before the server resets what is left.
 _GRACE = 0.5
 
@@ -209,7 +210,7 @@ class Server:
             return
         swept = self._engine.sweep_topics(self._options.topic_linger, most)
         self._topics_swept = self._engine.stats()["topics"]
-        self._until_sweep = 0.0 if swept else self._options.topic_linger * _SWEEP_SHARE
+        self._until_sweep = 0.0 if swept else min(_SWEEP_EVERY, self._options.topic_linger * _SWEEP_SHARE)
 
     # --- the end ---
 
