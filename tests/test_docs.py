@@ -212,7 +212,9 @@ def check_fastpubsub(arguments: list[str]) -> None:
     command: click.Command = fastpubsub
     if arguments and not arguments[0].startswith("-"):
         command = fastpubsub.commands[arguments.pop(0)]
-    command.make_parser(click.Context(command)).parse_args(arguments)
+    # click makes a command's help flag once: with other names than the group's it would stay so for all tests.
+    context = click.Context(command, help_option_names=["-h", "--help"])
+    command.make_parser(context).parse_args(arguments)
 
 
 def check_make(arguments: list[str]) -> None:

@@ -147,8 +147,8 @@ cdef bint must_wait(Loop *loop, Sink *sink) noexcept nogil:
 
 
 cdef inline bint has_outrun_pass(TopicState *topic) noexcept nogil:
-    # What is sent to a thousand sockets should be in the cache for all of them: a pass, under way or waiting for its turn,
-    # is finished before much more is taken. A message waits in its publisher's socket then, not in the log.
+    # What is sent to a thousand sockets should be in the cache for all of them: a pass, under way or due, is finished
+    # before much more is taken. A message waits in its publisher's socket then, not in the log.
     return load_acquire(&topic.queued) and (
         load_acquire(&topic.log.end_position) - topic.view.pass_end >= AHEAD_BYTES)
 

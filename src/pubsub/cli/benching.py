@@ -73,7 +73,7 @@ def _run_all(url: str | None, *, as_json: bool, asked: dict[str, Any]) -> int:
         if not as_json:
             _introduce(target)
         with pinned(target.cpus[1] if target.cpus else None):
-            outcomes = []
+            outcomes: list[bool] = []
             for workload in runs:
                 if outcomes:
                     time.sleep(_REST_SECONDS)

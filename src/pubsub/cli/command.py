@@ -48,9 +48,7 @@ def fastpubsub() -> None:
     """
 
 
-@fastpubsub.command(
-    short_help="Print the script for shell completion.", context_settings={"help_option_names": ["-h", "--help"]}
-)
+@fastpubsub.command(short_help="Print the script for shell completion.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the script that completes this command in SHELL.
@@ -67,8 +65,6 @@ def completion(shell: str) -> None:
 
 
 for _command in (serve, pub, sub, check, bench):
-    # Its own too: click makes a command's help flag once, perhaps before it knows the group's.
-    _command.context_settings |= {"help_option_names": ["-h", "--help"]}
     fastpubsub.add_command(_command)
 
 
