@@ -191,7 +191,11 @@ _RATE_RATIO: Final = Cell(
 )
 _P50: Final = Cell("p50 ms", _latency_ms("latency", "p50"), ",.2f", True)
 _P99: Final = Cell("p99 ms", _latency_ms("latency", "p99"), ",.2f", True)
-_SIDES: Final = (Cell("server busy %", _percent("server_busy")), Cell("load busy %", _percent("load_busy")))
+_SIDES: Final = (
+    Cell("server busy %", _percent("server_busy")),
+    Cell("load busy %", _percent("load_busy")),
+    Cell("RSS MiB", lambda run: run["server"]["resident_after"] / (1 << 20) if run["server"] else None, ",.0f"),
+)
 TABLES: Final[dict[str, tuple[Cell, ...]]] = {
     "flood-small": (_RATE_RATIO, _CPU, *_SIDES),
     "flood-large": (_RATE_RATIO, _CPU, *_SIDES),
@@ -251,8 +255,19 @@ def _ratio(pairs: Sequence[tuple[float | None, float | None]]) -> str:
     return f"{middle:.3g} [{low:.3g} .. {high:.3g}]"
 
 
+def subjects_table(document: dict[str, Any]) -> str:
+    """Who was measured, and how each broadcasts."""
+    lines = ["| server | version | how |", "|---|---|---|"]
+    for name, subject in document["subjects"].items():
+        lines.append(f"| {LABELS.get(name, name)} | {subject['version']} | {subject['how']} |")
+    return "\n".join([document["machine"] + ".", "", *lines])
+
+
 def fill_tables(text: str) -> str:
     def filled(found: re.Match[str]) -> str:
+        if found[1] == "subjects":
+            who = results("flood-small")
+            return f"<!-- table subjects -->\n{subjects_table(who)}\n<!-- end -->" if who else found[0]
         document = results(found[1])
         return f"<!-- table {found[1]} -->\n{table(found[1], document)}\n<!-- end -->" if document else found[0]
 
