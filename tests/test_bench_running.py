@@ -45,8 +45,15 @@ def test_what_came_of_it_and_what_it_cost(server: tuple[int, int]) -> None:
     outcome = run_workload(workload(server[1]), ServerProcess(server[0]))
     assert outcome.is_intact and outcome.report.delivered == 100
     assert outcome.server is not None
-    assert outcome.server.connect_cpu_seconds > 0 and outcome.server.publish_cpu_seconds > 0
+    # So little work may lie within one tick of the kernel (see cost.py): that there is any shows in the next test.
+    assert outcome.server.connect_cpu_seconds >= 0 and outcome.server.publish_cpu_seconds >= 0
     assert outcome.server.memory_before > 0 and outcome.server.resident_after > outcome.server.memory_after
+
+
+def test_what_much_work_costs_is_seen(server: tuple[int, int]) -> None:
+    outcome = run_workload(workload(server[1], messages=20_000), ServerProcess(server[0]))
+    assert outcome.is_intact and outcome.server is not None
+    assert outcome.server.connect_cpu_seconds + outcome.server.publish_cpu_seconds > 0
 
 
 def test_a_storm_publishes_nothing(server: tuple[int, int]) -> None:

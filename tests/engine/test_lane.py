@@ -105,6 +105,32 @@ def test_a_duplex_client_gets_its_own(rig: Rig, topic: Topic) -> None:
     client.expect(server_frame(b"mine"))
 
 
+def test_a_round_reads_so_much_and_no_more_however_many_publishers_have_more(rig: Rig) -> None:
+    publishers = [rig.connect(rig.engine.topic(f"/{number}"), PUBLISHER) for number in range(200)]
+    data = frame(bytes(1000)) * 140  # more than two chunks each
+    for publisher in publishers:
+        publisher.send(data)
+    before = rig.engine.stats()["received_bytes"]
+    for rounds in range(1, 6):
+        rig.engine.turn(0)  # a single round
+        read = rig.engine.stats()["received_bytes"] - before
+        assert 0 < read <= rounds * 128 * 65_536
+    rig.settle()
+    assert rig.engine.stats()["messages"] == 200 * 140
+
+
+def test_a_quiet_topic_is_served_beside_many_that_are_flooded(rig: Rig) -> None:
+    quiet = Ends(rig, rig.engine.topic("/quiet"))
+    flooded = [Ends(rig, rig.engine.topic(f"/{number}")) for number in range(100)]
+    for ends in flooded:
+        ends.publisher.send(frame(bytes(1000)) * 140)
+    quiet.publisher.send(frame(b"small"))
+    quiet.subscriber.expect(server_frame(b"small"))
+    for ends in flooded:
+        ends.subscriber.read(140 * 1004)
+    assert not any(rig.condemned(ends.subscriber) for ends in flooded)
+
+
 # --- left to Python -------------------------------------------------------------------------------------------------
 
 LEFT = {

@@ -1,7 +1,8 @@
 """What a server costs, seen from outside: CPU and memory of a process and its children, from /proc.
 
 CPU comes from the processes' CPU clocks, which count nanoseconds: clock ticks would miss every turn shorter than a few
-milliseconds. Works on Linux and for one's own processes; elsewhere there is nothing to read, and `readable` says so.
+milliseconds. Of a process that runs on another CPU at that very moment, up to one tick is not in it yet. Works on Linux
+and for one's own processes; elsewhere there is nothing to read, and `readable` says so.
 """
 
 import os
