@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.figures import print_machine
-from benchmarks.harness import BenchmarkError, allow_descriptors, build
+from benchmarks.harness import BenchmarkError, allow_descriptors, build, end
 from benchmarks.pairing import Bench, run, save
 from benchmarks.subjects import subjects_from
 from benchmarks.workloads import BENCHMARKS
-from fastfan import MisuseError
 from fastfan.load import Plan
 
 EPILOG: Final = """\
@@ -62,29 +61,22 @@ def _value(kind: str, text: str) -> bool | float | int:
     return float(text) if "float" in kind else int(text)
 
 
-def main() -> int:
-    options = parser().parse_args()
-    try:
-        if unknown := [name for name in options.names if name not in BENCHMARKS]:
-            raise BenchmarkError(f"no benchmark named {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
-        allow_descriptors()
-        build()
-        print_machine()
-        for name in options.names or BENCHMARKS:
-            bench: Bench = BENCHMARKS[name].BENCH
-            subjects = subjects_from([] if bench.alone else options.server, bench.subjects)
-            subjects = [subject for subject in subjects if subject.name not in bench.without]
-            plan = changed(bench.workload.plan, options.set)
-            runs = run(f"{name} {' '.join(options.set)}", bench, plan, subjects, rounds=options.rounds)
-            if options.save:
-                save(options.save / f"{name}.json", name, subjects, runs)
-    except (BenchmarkError, MisuseError, ValueError) as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+def measure_all(options: argparse.Namespace) -> int:
+    if unknown := [name for name in options.names if name not in BENCHMARKS]:
+        raise BenchmarkError(f"no benchmark named {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
+    allow_descriptors()
+    build()
+    print_machine()
+    for name in options.names or BENCHMARKS:
+        bench: Bench = BENCHMARKS[name].BENCH
+        subjects = subjects_from([] if bench.alone else options.server, bench.subjects)
+        subjects = [subject for subject in subjects if subject.name not in bench.without]
+        plan = changed(bench.workload.plan, options.set)
+        runs = run(f"{name} {' '.join(options.set)}", bench, plan, subjects, rounds=options.rounds)
+        if options.save:
+            save(options.save / f"{name}.json", name, subjects, runs)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(end("benchmarks", lambda: measure_all(parser().parse_args())))

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.figures import print_machine
-from benchmarks.harness import BenchmarkError, Subject, allow_descriptors, build, counted, measure
+from benchmarks.harness import BenchmarkError, Subject, allow_descriptors, build, counted, end, measure
 from benchmarks.pairing import Runs, save
-from benchmarks.subjects import subjects_from
+from benchmarks.subjects import ONE_TOPIC, subjects_from
 from fastfan.load import Plan
 from pubsub.bench.outcome import Outcome, Workload
 
@@ -33,7 +33,7 @@ SATURATED_NS: Final = 200_000_000
 class Curve:
     points: tuple[int, ...]
     plan: Callable[[int], Plan]
-    one_topic_servers: bool = True  # the bare ones know one topic
+    without: tuple[str, ...] = ()  # servers that cannot do it
 
 
 def _topics(count: int) -> Plan:
@@ -50,7 +50,7 @@ CURVES: Final = {
         points=(16, 128, 1 << 10, 16 << 10, 128 << 10, 1 << 20),
         plan=lambda size: Plan(subscribers=100, least_bytes=size, most_bytes=size, seconds=2),
     ),
-    "topics": Curve(points=(1, 10, 100, 1000, 9500), plan=_topics, one_topic_servers=False),
+    "topics": Curve(points=(1, 10, 100, 1000, 9500), plan=_topics, without=ONE_TOPIC),
     "rate": Curve(
         points=(50, 100, 200, 400, 800, 1600, 6400, 25_600),
         plan=lambda rate: Plan(subscribers=1000, rate=rate, seconds=2),
@@ -95,30 +95,28 @@ def _row(name: str, outcome: Outcome) -> list[str]:
     ]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--server", action="append", default=[], metavar="SERVER")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--save", type=Path, default=Path("benchmarks/results"), metavar="FOLDER")
-    options = parser.parse_args()
-    try:
-        allow_descriptors()
-        build()
-        print_machine()
-        for name in options.names or CURVES:
-            subjects = subjects_from(options.server, ("bare_log", "bare_send", "fastpubsub", "rivals"))
-            if not CURVES[name].one_topic_servers:
-                subjects = [subject for subject in subjects if not subject.name.startswith("bare_")]
-            runs = trace(name, CURVES[name], subjects, rounds=options.rounds)
-            save(options.save / f"curve-{name}.json", name, subjects, runs)
-    except BenchmarkError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("names", nargs="*", metavar="NAME")
+    top.add_argument("--server", action="append", default=[], metavar="SERVER")
+    top.add_argument("--rounds", type=int, default=1)
+    top.add_argument("--save", type=Path, default=Path("benchmarks/results"), metavar="FOLDER")
+    return top
+
+
+def trace_all(options: argparse.Namespace) -> int:
+    if unknown := [name for name in options.names if name not in CURVES]:
+        raise BenchmarkError(f"no curve named {unknown[0]!r}; there are {', '.join(CURVES)}")
+    allow_descriptors()
+    build()
+    print_machine()
+    for name in options.names or CURVES:
+        subjects = subjects_from(options.server, (*ONE_TOPIC, "fastpubsub", "rivals"))
+        subjects = [subject for subject in subjects if subject.name not in CURVES[name].without]
+        runs = trace(name, CURVES[name], subjects, rounds=options.rounds)
+        save(options.save / f"curve-{name}.json", name, subjects, runs)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(end("benchmarks", lambda: trace_all(parser().parse_args())))

@@ -66,6 +66,10 @@ def _latency_ms(name: str, percentile: str) -> Callable[[Run], float | None]:
     return lambda run: run[name][f"{percentile}_ns"] / 1e6 if run[name] else None
 
 
+def _cpu_us(run: Run) -> float | None:
+    return run["server_cpu_ns_per_delivery"] / 1e3 if run["server"] else None
+
+
 def _own_mib(run: Run) -> float | None:
     return run["server"]["memory_after"] / (1 << 20) if run["server"] else None
 
@@ -76,7 +80,7 @@ PICTURES_MADE: Final = {
         title="Server CPU of one delivery, one message on its way at a time",
         x="subscribers",
         y="microseconds",
-        value=lambda run: run["server_cpu_ns_per_delivery"] / 1e3,
+        value=_cpu_us,
     ),
     "subscribers-last": Picture(
         curve="subscribers",
@@ -93,7 +97,7 @@ PICTURES_MADE: Final = {
         title="Server CPU of one delivery, unthrottled, 100 subscribers",
         x="bytes of a message",
         y="microseconds",
-        value=lambda run: run["server_cpu_ns_per_delivery"] / 1e3,
+        value=_cpu_us,
     ),
     "size-rate": Picture(
         curve="size",
@@ -107,7 +111,7 @@ PICTURES_MADE: Final = {
         title="Server CPU of one delivery, 9,500 subscribers over so many topics",
         x="topics, each with a publisher",
         y="microseconds",
-        value=lambda run: run["server_cpu_ns_per_delivery"] / 1e3,
+        value=_cpu_us,
     ),
     "rate-p50": Picture(
         curve="rate",

@@ -14,24 +14,25 @@ What makes every benchmark here lie, and what is done about it:
 import os
 import resource
 import shlex
-import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from fastfan import MisuseError
 from fastfan.load import Load, Plan
 from pubsub.bench.cost import ServerProcess
 from pubsub.bench.outcome import Outcome, Workload
-from pubsub.bench.ownserver import pinned
+from pubsub.bench.ownserver import pinned, stop_process
 from pubsub.bench.running import run_workload
 from pubsub.errors import PubSubError
 
-__all__ = ["BenchmarkError", "Subject", "allow_descriptors", "build", "counted", "measure", "started"]
+__all__ = ["BenchmarkError", "Subject", "allow_descriptors", "build", "counted", "end", "measure", "started"]
 
 HERE: Final = Path(__file__).parent
 BUILD: Final = HERE.parent / "build" / "bench"
@@ -42,7 +43,6 @@ CPUS: Final = sorted(os.sched_getaffinity(0))
 SERVER_CPU: Final = CPUS[0]
 LOAD_CPU: Final = CPUS[-1]
 START_SECONDS: Final = 10.0
-STOP_SECONDS: Final = 15.0
 # For finding out how many messages take how long.
 FIRST_MESSAGES: Final = 100
 SHORTEST_SECONDS: Final = 0.001
@@ -60,6 +60,17 @@ class Subject:
     command: tuple[str, ...]
     version: str = ""
     how: str = ""  # it broadcasts
+
+
+def end(name: str, program: Callable[[], int]) -> int:
+    """The exit code of `program`, after the line that says what went wrong."""
+    try:
+        return program()
+    except (BenchmarkError, MisuseError, ValueError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def build() -> None:
@@ -139,7 +150,7 @@ def started(subject: Subject) -> Iterator[tuple[int, ServerProcess]]:
         if process.poll() is not None:
             raise BenchmarkError(f"{subject.name} ended with {process.returncode}:\n{errors.read_text()}")
     finally:
-        _stop(process)
+        stop_process(process)
 
 
 def _wait_until_it_listens(process: "subprocess.Popen[bytes]", port: int, complaint: str, errors: Path) -> None:
@@ -148,15 +159,6 @@ def _wait_until_it_listens(process: "subprocess.Popen[bytes]", port: int, compla
         if process.poll() is not None or time.monotonic() > end:
             raise BenchmarkError(f"{complaint}:\n{errors.read_text()}")
         time.sleep(0.02)
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _answers(port: int) -> bool:

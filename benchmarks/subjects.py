@@ -9,10 +9,11 @@ from typing import Final
 from benchmarks.harness import BUILD, HERE, BenchmarkError, Subject
 from benchmarks.rivals import RIVALS
 
-__all__ = ["OURS", "RIVAL_NAMES", "subjects_from"]
+__all__ = ["ONE_TOPIC", "OURS", "subjects_from"]
 
 OURS: Final = ("bare_log", "fastpubsub")
-RIVAL_NAMES: Final = tuple(RIVALS)
+# The bare ones: they know one topic, and answer no Close.
+ONE_TOPIC: Final = ("bare_log", "bare_send")
 
 _KNOWN: Final = {
     "bare_log": Subject(

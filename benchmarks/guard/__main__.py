@@ -10,7 +10,7 @@ from benchmarks.guard.comparison import Baseline, Verdict, compare, exact, load,
 from benchmarks.guard.counting import count
 from benchmarks.guard.environment import environment_here, surroundings_here
 from benchmarks.guard.operations import NOTHING, OPERATIONS
-from benchmarks.harness import BenchmarkError
+from benchmarks.harness import end
 
 BASELINE: Final = Path(__file__).with_name("baseline.json")
 # Percent. Runs differ by 0.0 in the engine and by at most 0.1 in the whole, on a machine with other work on all its
@@ -60,13 +60,7 @@ def report(found: Verdict, margin: float) -> int:
 
 def main() -> int:
     options = parser().parse_args()
-    try:
-        return guard(update=options.update, margin=options.margin)
-    except BenchmarkError as error:
-        print(f"bench-guard: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return end("bench-guard", lambda: guard(update=options.update, margin=options.margin))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ This is the program that runs under callgrind: it does each operation on real so
 What would make it lie:
 
 - System calls cost nothing here, as the kernel's instructions are not counted: neither one call more nor what the
-  kernel does in it shows. `make bench ARGS=flood` has the whole cost.
+  kernel does in it shows. `make bench ARGS=flood-small` has the whole cost.
 - An instruction is not a nanosecond: a missed cache, a lock that is fought for, a division count like an addition.
 - Time stands still (marks.c), and nothing else runs: no tick, one slice for each pass, no contention.
 - The C library takes its plain x86-64 routines (counting.py), so that the CPU does not decide, nor valgrind, which

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from benchmarks.columns import CPU_EACH, LATENCY, SIDES
 from benchmarks.pairing import Bench, Variant
+from benchmarks.subjects import ONE_TOPIC
 from fastfan.load import Plan
 from pubsub.bench.outcome import Workload
 
@@ -24,6 +25,6 @@ BENCH = Bench(
     # 5 messages a second to 10,000, or 5,000 to ten each.
     workload=Workload(name="topics", plan=Plan(subscribers=10_000, rate=5, seconds=5)),
     columns=(CPU_EACH, *LATENCY, *SIDES),
-    without=("bare_log", "bare_send"),  # they know one topic
+    without=ONE_TOPIC,
     variants=(Variant(name="one topic"), Variant(name="many topics", change=_many)),
 )

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from benchmarks.columns import CPU_EACH, LATENCY, SIDES
 from benchmarks.pairing import Bench, Variant
+from benchmarks.subjects import ONE_TOPIC
 from fastfan.load import Plan
 from pubsub.bench.outcome import Workload
 
@@ -19,6 +20,6 @@ def _half(plan: Plan) -> Plan:
 BENCH = Bench(
     workload=Workload(name="visitors", plan=Plan(subscribers=1000, rate=100, seconds=5)),
     columns=(*LATENCY, CPU_EACH, *SIDES),
-    without=("bare_log", "bare_send"),  # they answer no Close
+    without=ONE_TOPIC,
     variants=(Variant(name="all stay"), Variant(name="half come and go", change=_half)),
 )

@@ -115,9 +115,11 @@ static inline bool is_publisher(const struct load *l, int number) {
 }
 
 /* load.c */
+int first_of(const struct load_plan *plan, enum kind kind);     /* connections lie in the order of their kinds */
 int load_fail(struct load *l, const char *what, int error);     /* writes the error's text; returns -error */
 uint32_t random_word(struct load *l);
 void send_control(struct load *l, int number, enum opcode opcode, const uint8_t *payload, size_t size);
+void say_goodbye(struct load *l, int number);                   /* our Close, 1000 */
 void shut(struct load *l, struct connection *connection);
 void drop(struct load *l, int number, unsigned close_code);     /* the server ended it, or made it impossible */
 void turn(struct load *l, int64_t wait_ns);

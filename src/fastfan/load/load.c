@@ -1,5 +1,7 @@
 #include "inside.h"
 
+#include "../scanner.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -48,11 +50,17 @@ static bool find_server(struct load *l) {
     return l->server_bytes;
 }
 
+int first_of(const struct load_plan *plan, enum kind kind) {
+    const int counts[] = {[VISITOR] = plan->visitors, [SLOW] = plan->slow, [STALLED] = plan->stalled};
+    int first = kind == STEADY ? 0 : plan->subscribers;
+    for (int each = STALLED; kind != STEADY && each >= (int)kind; each--) first -= counts[each];
+    return first;
+}
+
 static enum kind kind_of(const struct load_plan *plan, int number) {
-    if (number >= plan->subscribers) return PUBLISHER;
-    if (number >= plan->subscribers - plan->stalled) return STALLED;
-    if (number >= plan->subscribers - plan->stalled - plan->slow) return SLOW;
-    return number >= plan->subscribers - plan->stalled - plan->slow - plan->visitors ? VISITOR : STEADY;
+    enum kind kind = PUBLISHER;
+    while (number < first_of(plan, kind)) kind--;
+    return kind;
 }
 
 static bool connections_begin(struct load *l) {
@@ -153,8 +161,13 @@ void send_control(struct load *l, int number, enum opcode opcode, const uint8_t 
     uint8_t frame[CONTROL_BYTES] = {(uint8_t)(0x80 | opcode), (uint8_t)(0x80 | size)};
     uint32_t key = random_word(l);
     memcpy(frame + 2, &key, 4);
-    for (size_t i = 0; i < size; i++) frame[6 + i] = payload[i] ^ frame[2 + (i & 3)];
+    scan_unmask(frame + 6, payload, size, key);
     if (!publisher_keeps(l, number, frame, 6 + size)) send(l->connections[number].fd, frame, 6 + size, MSG_NOSIGNAL);
+}
+
+void say_goodbye(struct load *l, int number) {
+    static const uint8_t normal[2] = {1000 >> 8, 1000 & 255};
+    send_control(l, number, CLOSE, normal, sizeof normal);
 }
 
 void drop(struct load *l, int number, unsigned close_code) {
@@ -283,11 +296,10 @@ int load_publish(struct load *l) {
 }
 
 void load_close(struct load *l) {
-    static const uint8_t normal[2] = {1000 >> 8, 1000 & 255};
     l->report.step = LOAD_CLOSED;
     for (int i = 0; i < l->connections_count; i++) {
         struct connection *connection = &l->connections[i];
-        if (connection->state == OPEN) send_control(l, i, CLOSE, normal, sizeof normal);
+        if (connection->state == OPEN) say_goodbye(l, i);
         shut(l, connection);
         connection->state = GONE;
     }

@@ -10,6 +10,9 @@
  */
 #include "inside.h"
 
+#include "../frame.h"
+#include "../scanner.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,13 +102,12 @@ void publishers_start(struct load *l) {
 
 /* ---- frames ---- */
 
+/* A server's header with what a client's has beyond it: the mask bit and the key (RFC 6455 section 5.2). */
 static size_t write_head(const struct load *l, uint8_t *out, size_t size, uint32_t key) {
-    size_t head = size < 126 ? 2 : size < 65536 ? 4 : 10;
-    out[0] = 0x80 | (l->plan.text ? TEXT : BINARY);
-    out[1] = 0x80 | (head == 2 ? (uint8_t)size : head == 4 ? 126 : 127);
-    for (size_t i = 2; i < head; i++) out[i] = (uint8_t)((uint64_t)size >> (8 * (head - 1 - i)));
-    memcpy(out + head, &key, 4);
-    return head + 4;
+    size_t head = frame_write_header(out, l->plan.text ? TEXT : BINARY, size);
+    out[1] |= 0x80;
+    memcpy(out + head, &key, sizeof key);
+    return head + sizeof key;
 }
 
 /* Only what fits whole, as mark.h has it. The filler under the marks of a longer message is not put back: it would be
@@ -113,17 +115,6 @@ static size_t write_head(const struct load *l, uint8_t *out, size_t size, uint32
 static void mark(struct load *l, uint64_t name, size_t size, uint64_t time) {
     uint64_t words[2] = {mark_spread(name), mark_spread(time)};
     if (size >= MARK_BYTES) memcpy(l->payload, words, size >= STAMP_BYTES ? STAMP_BYTES : MARK_BYTES);
-}
-
-static void mask(uint8_t *out, const uint8_t *payload, size_t size, uint32_t key) {
-    uint64_t word, mask = (uint64_t)key << 32 | key;
-    size_t i = 0;
-    for (; i + 8 <= size; i += 8) {
-        memcpy(&word, payload + i, 8);
-        word ^= mask;
-        memcpy(out + i, &word, 8);
-    }
-    for (; i < size; i++) out[i] = payload[i] ^ (uint8_t)(key >> (8 * (i & 3)));
 }
 
 /* Whether the publisher has a message to make now; the time it carries. */
@@ -148,7 +139,7 @@ static void make_frames(struct load *l, uint32_t id, uint64_t now) {
         uint32_t key = random_word(l);
         mark(l, name, size, time - l->start_ns);
         p->end += write_head(l, p->frames + p->end, size, key);
-        mask(p->frames + p->end, l->payload, size, key);
+        scan_unmask(p->frames + p->end, l->payload, size, key);     /* its own inverse */
         p->end += size;
         if (l->plan.window) p->made_ns[p->made % l->plan.window] = time;
         p->made++;

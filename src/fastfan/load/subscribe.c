@@ -128,6 +128,10 @@ static void malformed(struct load *l, int number, const char *what, uint64_t val
     drop(l, number, ABNORMAL);
 }
 
+static void record_latency(struct load *l, uint64_t due_ns) {
+    histogram_record(&l->report.latency, l->now > due_ns ? l->now - due_ns : 0);
+}
+
 static void end_of_frame(struct load *l, int number) {
     struct subscriber *s = &l->subscribers[number];
     if (!s->counts) return;
@@ -135,7 +139,7 @@ static void end_of_frame(struct load *l, int number) {
     if (l->connections[number].kind > VISITOR) return;
     l->report.delivered++;
     l->report.delivered_bytes += s->size;
-    if (l->timed) histogram_record(&l->report.latency, l->now > s->due_ns ? l->now - s->due_ns : 0);
+    if (l->timed) record_latency(l, s->due_ns);
 }
 
 static void take_control(struct load *l, int number, uint8_t opcode, const uint8_t *payload, size_t size) {
@@ -204,10 +208,7 @@ static uint8_t *take_run(struct load *l, int number, uint8_t *p, const uint8_t *
         uint32_t *next = &s->next[topics > 1 ? id / topics : id];
         if (*next != (uint32_t)name || *next >= l->publishers[id].made) break;
         ++*next;
-        if (l->timed) {
-            uint64_t due_ns = l->start_ns + mark_gather(word_at(p + head + MARK_BYTES));
-            histogram_record(&l->report.latency, l->now > due_ns ? l->now - due_ns : 0);
-        }
+        if (l->timed) record_latency(l, l->start_ns + mark_gather(word_at(p + head + MARK_BYTES)));
         p += frame;
     }
     uint64_t frames = (uint64_t)(p - start) / frame;

@@ -8,8 +8,7 @@
 enum { SLOW_TICK_NS = 10 * 1000 * 1000 };
 
 static void leave(struct load *l, int number) {
-    static const uint8_t normal[2] = {1000 >> 8, 1000 & 255};
-    send_control(l, number, CLOSE, normal, sizeof normal);
+    say_goodbye(l, number);
     l->connections[number].state = LEAVING;
 }
 
@@ -30,7 +29,7 @@ int64_t visitors_turn(struct load *l, uint64_t now) {
     if (!plan->visitors || l->ending) return NO_WAIT_LIMIT;
     /* Here, and not when their connections end: an event of the old one may still wait in the same batch. */
     while (l->returning_count) come_back(l, (int)l->returning[--l->returning_count]);
-    int first = plan->subscribers - plan->stalled - plan->slow - plan->visitors;
+    int first = first_of(plan, VISITOR);
     double interval_ns = plan->stay_seconds * 1e9 / plan->visitors;
     uint64_t due = (uint64_t)((double)(now - l->start_ns) / interval_ns);
     for (; l->turns_taken < due; l->turns_taken++)
@@ -55,7 +54,7 @@ int64_t slow_turn(struct load *l, uint64_t now) {
     if (passed < SLOW_TICK_NS) return (int64_t)(SLOW_TICK_NS - passed);
     l->slow_tick_ns = now;
     size_t share = (size_t)(plan->slow_bytes_per_second * (double)passed / 1e9) + 1;
-    int first = plan->subscribers - plan->stalled - plan->slow;
+    int first = first_of(plan, SLOW);
     for (int i = first; i < first + plan->slow; i++)
         if (l->connections[i].state == OPEN) subscriber_read_some(l, i, share);
     return SLOW_TICK_NS;

@@ -14,7 +14,7 @@ from typing import Final
 
 from pubsub.errors import PubSubError
 
-__all__ = ["own_server", "pinned", "pinning"]
+__all__ = ["own_server", "pinned", "pinning", "stop_process"]
 
 _START_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 15.0
@@ -56,7 +56,7 @@ def own_server(flags: Sequence[str], cpu: int | None) -> Iterator[tuple[int, int
             said = errors.read().decode(errors="replace").strip().removeprefix("fastpubsub: ")
             raise PubSubError(f"the server did not start: {said or 'no word from it'}") from error
         finally:
-            _stop(process)
+            stop_process(process)
 
 
 class _SilentServerError(Exception):
@@ -80,12 +80,13 @@ def _port(process: "subprocess.Popen[bytes]") -> int:
     return int(found[1])
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def stop_process(process: "subprocess.Popen[bytes]") -> None:
+    """Ends it, kindly at first."""
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    assert process.stdout is not None
-    process.stdout.close()
+    if process.stdout is not None:
+        process.stdout.close()
