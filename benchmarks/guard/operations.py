@@ -76,7 +76,7 @@ class Operation:
 
 
 def make_engine() -> closing[Engine]:
-    return closing(Engine(max_memory_bytes=MEMORY_BYTES))
+    return closing(Engine(io_threads=0, max_memory_bytes=MEMORY_BYTES))
 
 
 def make_pairs(count: int) -> tuple[list[int], list[socket.socket]]:
@@ -236,7 +236,7 @@ def receive(payload_bytes: int, connections: int) -> Operation:
     chunk = bytes(payload_bytes)
 
     def rounds(marks: Marks) -> Rounds:
-        with closing(Engine(max_memory_bytes=MEMORY_BYTES, lane_bytes=0)) as engine:
+        with closing(Engine(io_threads=0, max_memory_bytes=MEMORY_BYTES, lane_bytes=0)) as engine:
             _, peers = connect(engine, engine.topic("/guard"), connections, PUBLISHER)
             while True:
                 for peer in peers:

@@ -7,16 +7,16 @@ only while nothing of ours is in its way. Called by the I/O thread.
 
 from fastfan._connection cimport connection_condemn, connection_end, connection_flush, connection_receive
 from fastfan._cursor cimport (
-    ATTACHED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_NO_PONG, CAUSE_RESET, CAUSE_STALLED, FREE, GONE, OPEN,
-    PEER_CLOSED, PING_NONE, PING_QUEUED, PING_TAKEN, ROLE_PUBLISHER, Sink,
+    CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_NO_PONG, CAUSE_RESET, CAUSE_STALLED, GONE, OPEN, PEER_CLOSED,
+    PING_NONE, PING_QUEUED, PING_TAKEN, ROLE_PUBLISHER, Sink,
 )
 from fastfan._lane cimport lane_tick
 from fastfan._limits cimport limits_review_all
 from fastfan._log cimport FRAME_PING, frame_write_header
 from fastfan._mailbox cimport poller
-from fastfan._pool cimport pool_ease
+from fastfan._pool cimport pool_ease, pool_spare_bytes
 from fastfan._sink cimport sink_owes, sink_queue_control
-from fastfan._sync cimport load_acquire
+from fastfan._sync cimport count_up, load_acquire
 from fastfan._table cimport table_at
 
 
@@ -42,7 +42,7 @@ cdef void tick(Loop *loop) noexcept nogil:
     loop.last_tick_ns = loop.now_ns
     for slot in range(<uint32_t>load_acquire(&loop.table.high_slot)):
         sink = table_at(&loop.table, slot)
-        if sink.state == FREE or sink.state == ATTACHED or sink.state == GONE:
+        if not sink.started or sink.state == GONE:
             continue
         if sink.state != OPEN:
             if sink.close_left_ns <= step_ns:
@@ -59,14 +59,14 @@ cdef void tick(Loop *loop) noexcept nogil:
         if sink.write_dead and not sink.role & ROLE_PUBLISHER:
             # Nothing more can reach it, and nothing it sends is wanted.
             connection_end(loop, sink, CAUSE_RESET, False)
-        elif sink.readable and not sink.held:
+        elif sink.readable:
             connection_receive(loop, sink)
-        if sink.tail_bytes:
+        if sink.tail_bytes and sink.state != GONE:
             lane_tick(loop, sink)
     loop.ticks += 1
-    if loop.ticks % EASE_EVERY_TICKS == 0:
+    if loop.ticks % (EASE_EVERY_TICKS * loop.shared.count) == 0:
         pool_ease(loop.pool)
-    if load_acquire(&loop.table.used) == 0 and loop.pool.spare_bytes == 0 and not loop.room_wanted:
+    if load_acquire(&loop.table.used) == 0 and pool_spare_bytes(loop.pool) == 0 and not loop.room_wanted:
         poller_tick(&loop.poll, 0)
         loop.ticking = False
 
@@ -89,9 +89,9 @@ cdef void beat(Loop *loop) noexcept nogil:
     frame_write_header(ping, FRAME_PING, 0)
     for slot in range(<uint32_t>load_acquire(&loop.table.high_slot)):
         sink = table_at(&loop.table, slot)
-        if sink.state != OPEN:
+        if not sink.started or sink.state != OPEN:
             continue
-        if sink.ping == PING_TAKEN and not (sink.blocked or sink.lent or sink.held or sink.reading_on):
+        if sink.ping == PING_TAKEN and not (sink.blocked or sink.lent or sink.waits_in != NULL):
             sink.pong_waited_ns += step_ns
             if sink.pong_waited_ns > loop.pong_deadline_ns:
                 connection_condemn(loop, sink, CAUSE_NO_PONG)
@@ -102,7 +102,7 @@ cdef void beat(Loop *loop) noexcept nogil:
             sink.until_ping_ns -= step_ns
         elif sink.ping == PING_NONE and sink_queue_control(sink, ping, 2):
             sink.ping, sink.until_ping_ns = PING_QUEUED, loop.ping_interval_ns
-            loop.counters.pings += 1
+            count_up(&loop.counters.pings, 1)
             connection_flush(loop, sink)
 
 

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from fastfan._cursor cimport Cause, Sink, TopicState
+from fastfan._cursor cimport Cause, Sink, View
 from fastfan._loop cimport Loop
 
 cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil
@@ -16,4 +16,4 @@ cdef void connection_leave_view(Loop *loop, Sink *sink, bint keep_frame) noexcep
 cdef void connection_abandon(Loop *loop, Sink *sink) noexcept nogil
 cdef void connections_read_on(Loop *loop) noexcept nogil
 cdef void connections_bury(Loop *loop) noexcept nogil
-cdef void note_live(Loop *loop, TopicState *topic) noexcept nogil
+cdef void note_live(Loop *loop, View *view) noexcept nogil

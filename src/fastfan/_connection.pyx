@@ -13,17 +13,19 @@ from libc.string cimport memcpy
 
 from fastfan._cursor cimport (
     CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_NONE, CAUSE_RESET, CONDEMNED, GONE, PEER_CLOSED, PING_NONE,
-    PING_TAKEN, ROLE_PUBLISHER, cursor_abandon, cursor_leave, cursor_unpin, view_trim,
+    PING_TAKEN, ROLE_PUBLISHER, TopicState, cursor_abandon, cursor_leave, cursor_unpin, topic_count_client,
 )
 from fastfan._dirty cimport dirty_mark
-from fastfan._lag cimport lag_holds
+from fastfan._lag cimport lag_forget, lag_holds
 from fastfan._lane cimport lane_drop_tail, lane_fill, lane_take
+from fastfan._limits cimport limits_unpace
 from fastfan._pool cimport pool_short
-from fastfan._sync cimport add_fetch, load_acquire, mutex_lock, mutex_unlock
+from fastfan._sync cimport add_fetch, count_up, exchange_full, load_acquire, set_bits_full
 from fastfan._loop cimport CHUNK_BYTES
 from fastfan._mailbox cimport EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, outbox_put, poller
 from fastfan._sink cimport MORE, Flush, sink_control_left, sink_flush, sink_free_buffers, sink_move
 from fastfan._table cimport table_drop
+from fastfan._waitlist cimport waitlist_add, waitlist_remove, waitlist_take
 
 
 cdef extern from "clock.h" nogil:
@@ -56,13 +58,13 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
     if sink.state == PEER_CLOSED:
         discard(loop, sink)
         return
-    if sink.lent or not sink.readable or sink.held or sink_control_left(sink) > CONTROL_BACKLOG:
+    if sink.lent or not sink.readable or sink.waits_in == &loop.held or sink_control_left(sink) > CONTROL_BACKLOG:
         return
     if must_wait(loop, sink):
         hold(loop, sink)
         return
-    if sink.role & ROLE_PUBLISHER and has_outrun_pass(sink.topic):
-        read_on(loop, sink)
+    if sink.role & ROLE_PUBLISHER and has_outrun_pass(sink.view):
+        waitlist_add(&loop.reading, sink)   # others first: the poller does not tell again of what was ready before
         return
     if sink.tail_frame > sink.tail_bytes + FILL_BYTES:
         got = lane_fill(loop, sink, &wanted)
@@ -74,12 +76,12 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
                 memcpy(loop.buffer, sink.tail, sink.tail_bytes)
             lane_take(loop, sink, loop.buffer, sink.tail_bytes + <uint32_t>got)
     if got > 0:
-        loop.counters.received_bytes += <uint64_t>got
+        count_up(&loop.counters.received_bytes, <uint64_t>got)
         # A short read emptied the socket; the end of the stream, once told, is still to be read.
         sink.readable = got == wanted or sink.hangup
         sink.ping = PING_NONE if sink.ping == PING_TAKEN else sink.ping
-        if sink.readable and not sink.lent:
-            read_on(loop, sink)
+        if sink.readable and not sink.lent and sink.state != GONE:
+            waitlist_add(&loop.reading, sink)
     elif got == -EAGAIN:
         sink.readable = False
     elif got == 0:
@@ -88,36 +90,18 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
         connection_end(loop, sink, CAUSE_MEMORY if got == -ENOMEM else CAUSE_RESET, False)
 
 
-cdef void read_on(Loop *loop, Sink *sink) noexcept nogil:
-    # Others first: the poller does not tell again of what was ready before.
-    if sink.reading_on or sink.state == GONE:
-        return
-    sink.reading_on, sink.reading_next = True, NULL
-    if loop.reading == NULL:
-        loop.reading = sink
-    else:
-        loop.reading_last.reading_next = sink
-    loop.reading_last = sink
-
-
 cdef void connections_read_on(Loop *loop) noexcept nogil:
     """A chunk more of those who had more than one, of so many at once as a poll tells of."""
-    cdef Sink *last = loop.reading_last
-    cdef Sink *sink = NULL
-    cdef int reads = 0
-    while loop.reading != NULL and sink != last and reads < READS_AT_ONCE:
-        sink = loop.reading
-        loop.reading = sink.reading_next
-        sink.reading_on = False
-        if sink.state != GONE:
-            connection_receive(loop, sink)
-        reads += 1
+    cdef uint32_t left = min(loop.reading.count, <uint32_t>READS_AT_ONCE)
+    while left and loop.reading.first != NULL:
+        connection_receive(loop, waitlist_take(&loop.reading))
+        left -= 1
 
 
 cdef void connection_lend(Loop *loop, Sink *sink, const uint8_t *data, uint32_t data_bytes) noexcept nogil:
     sink.lent, sink.lent_bytes = True, data_bytes
     add_fetch(&loop.pool.used_bytes, data_bytes)
-    if not outbox_put(&loop.outbox, EVENT_LENT, sink.token, 0, 0, data, data_bytes):
+    if not outbox_put(loop.outbox, EVENT_LENT, sink.token, 0, 0, data, data_bytes):
         connection_end(loop, sink, CAUSE_MEMORY, True)
 
 
@@ -143,22 +127,39 @@ cdef void discard(Loop *loop, Sink *sink) noexcept nogil:
 cdef bint must_wait(Loop *loop, Sink *sink) noexcept nogil:
     if not sink.role & ROLE_PUBLISHER:
         return False
-    return lag_holds(sink.topic, sink) or pool_short(loop.pool)
+    return lag_holds(sink) or must_wait_for_memory(loop) or must_wait_for_others(loop, sink.topic)
 
 
-cdef inline bint has_outrun_pass(TopicState *topic) noexcept nogil:
+cdef inline bint must_wait_for_memory(Loop *loop) noexcept nogil:
+    if not pool_short(loop.pool):
+        return False
+    # Whoever sees that it is no longer short tells; but it may have been so just now.
+    exchange_full(&loop.shared.awaiting_memory, 1)
+    return pool_short(loop.pool)
+
+
+cdef inline bint has_outrun_pass(View *view) noexcept nogil:
     # What is sent to a thousand sockets should be in the cache for all of them: a pass, under way or due, is finished
     # before much more is taken. A message waits in its publisher's socket then, not in the log.
-    return load_acquire(&topic.queued) and (
-        load_acquire(&topic.log.end_position) - topic.view.pass_end >= AHEAD_BYTES)
+    return load_acquire(&view.dirty.queued) and (
+        load_acquire(&view.topic.log.end_position) - load_acquire(&view.pass_end) >= AHEAD_BYTES)
+
+
+cdef inline bint must_wait_for_others(Loop *loop, TopicState *topic) noexcept nogil:
+    """The same of the passes of other loops."""
+    cdef uint32_t index
+    for index in range(topic.loops):
+        if index == loop.index or not has_outrun_pass(&topic.views[index]):
+            continue
+        set_bits_full(&topic.views[index].awaited, <uint64_t>1 << loop.index)
+        if has_outrun_pass(&topic.views[index]):
+            return True
+    return False
 
 
 cdef void hold(Loop *loop, Sink *sink) noexcept nogil:
-    if not sink.held:
-        loop.counters.held_publishers += 1
-        sink.held = True
-        sink.held_next = loop.held
-        loop.held = sink
+    count_up(&loop.counters.held_publishers, 1)
+    waitlist_add(&loop.held, sink)
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -169,15 +170,17 @@ cdef void connection_flush(Loop *loop, Sink *sink) noexcept nogil:
     cdef int calls = 0
     cdef bint was_viewed = sink.in_view
     cdef bint had_close = sink.close != NULL
+    cdef uint64_t sent_bytes = 0
     if sink.blocked or sink.state == GONE:
         return
     while outcome == MORE and calls < CALLS_AT_ONCE:
-        outcome = sink_flush(sink, loop.now_ns, &loop.counters.sent_bytes)
+        outcome = sink_flush(sink, loop.now_ns, &sent_bytes)
         calls += 1
+    count_up(&loop.counters.sent_bytes, sent_bytes)
     if outcome == MORE:
-        dirty_mark(loop, sink.topic)
+        dirty_mark(loop, sink.view)
     if was_viewed and not sink.in_view:
-        note_live(loop, sink.topic)
+        note_live(loop, sink.view)
     if had_close and sink.close_sent and sink.state == PEER_CLOSED:
         wire_finish(sink.fd)
     if sink.readable:
@@ -194,109 +197,78 @@ cdef void connection_condemn(Loop *loop, Sink *sink, Cause cause) noexcept nogil
     sink.close_left_ns = loop.close_deadline_ns
     if sink.in_view:
         connection_leave_view(loop, sink, True)
-    outbox_put(&loop.outbox, EVENT_CONDEMNED, sink.token, cause, 0, NULL, 0)
+    outbox_put(loop.outbox, EVENT_CONDEMNED, sink.token, cause, 0, NULL, 0)
 
 
 cdef void connection_end(Loop *loop, Sink *sink, Cause cause, bint reset) noexcept nogil:
-    """Closes the descriptor and tells the shell; the slot is freed after the round."""
-    cdef bint close_sent = sink.close_sent
-    cdef TopicState *topic = sink.topic
+    """Closes the descriptor; the shell is told and the slot is freed after the round."""
+    cdef int fd = sink.fd
     if sink.cause == CAUSE_NONE:
         sink.cause = cause
-    poller_remove(&loop.poll, sink.fd)
+    poller_remove(&loop.poll, fd)
+    sink.fd = -1    # first, so that a child forked now does not close a number that is another's already
     if reset:
-        wire_reset(sink.fd)
+        wire_reset(fd)
     else:
-        wire_close(sink.fd)
-    sink.fd = -1
+        wire_close(fd)
     if sink.in_view:
         connection_leave_view(loop, sink, False)
     if sink.pinning:
-        cursor_unpin(topic, sink)
+        cursor_unpin(sink)
     sink_free_buffers(sink)
     lane_drop_tail(loop, sink)
     connection_return(loop, sink)
+    waitlist_remove(sink)
     sink_move(sink, GONE)
-    mutex_lock(&topic.log.lock)
-    drop_client(topic)
-    mutex_unlock(&topic.log.lock)
-    outbox_put(&loop.outbox, EVENT_DEPARTED, sink.token, sink.cause, close_sent, NULL, 0)
     sink.grave_next = loop.graves
     loop.graves = sink
 
 
 cdef void connections_bury(Loop *loop) noexcept nogil:
+    """The last that a loop has to do with them, and with their topics if nobody else is left."""
     cdef Sink *sink
+    cdef uint64_t token
+    cdef Cause cause
+    cdef bint close_sent
     while loop.graves != NULL:
         sink = loop.graves
         loop.graves = sink.grave_next
-        if sink.held:
-            unhold(loop, sink)
-        if sink.reading_on:
-            stop_reading_on(loop, sink)
+        token, cause, close_sent = sink.token, sink.cause, sink.close_sent
+        topic_count_client(sink.topic, -1, clock_ns())
         table_drop(&loop.table, sink)
-
-
-cdef void unhold(Loop *loop, Sink *sink) noexcept nogil:
-    cdef Sink **place = &loop.held
-    while place[0] != sink:
-        place = &place[0].held_next
-    place[0] = sink.held_next
-    sink.held = False
-
-
-cdef void stop_reading_on(Loop *loop, Sink *sink) noexcept nogil:
-    cdef Sink **place = &loop.reading
-    cdef Sink *before = NULL
-    while place[0] != sink:
-        before = place[0]
-        place = &place[0].reading_next
-    place[0] = sink.reading_next
-    if loop.reading_last == sink:
-        loop.reading_last = before
-    sink.reading_on = False
+        outbox_put(loop.outbox, EVENT_DEPARTED, token, cause, close_sent, NULL, 0)
 
 
 cdef void connection_leave_view(Loop *loop, Sink *sink, bint keep_frame) noexcept nogil:
-    cursor_leave(sink.topic, sink, keep_frame)
-    note_live(loop, sink.topic)
+    cursor_leave(sink, keep_frame)
+    note_live(loop, sink.view)
 
 
-cdef void note_live(Loop *loop, TopicState *topic) noexcept nogil:
-    """Keeps the list of topics that have cursors."""
-    cdef bint live = topic.view.count > 0
-    if live == topic.live:
+cdef void note_live(Loop *loop, View *view) noexcept nogil:
+    """Keeps the list of views that have cursors."""
+    cdef bint live = view.count > 0
+    if live == view.live:
         return
-    topic.live = live
+    view.live = live
     if live:
-        topic.live_before, topic.live_next = NULL, loop.live
+        view.live_before, view.live_next = NULL, loop.live
         if loop.live != NULL:
-            loop.live.live_before = topic
-        loop.live = topic
+            loop.live.live_before = view
+        loop.live = view
         return
-    topic.view.paced = False
-    if topic.live_before == NULL:
-        loop.live = topic.live_next
+    if lag_forget(view):
+        limits_unpace(loop)
+    if view.live_before == NULL:
+        loop.live = view.live_next
     else:
-        topic.live_before.live_next = topic.live_next
-    if topic.live_next != NULL:
-        topic.live_next.live_before = topic.live_before
+        view.live_before.live_next = view.live_next
+    if view.live_next != NULL:
+        view.live_next.live_before = view.live_before
 
 
 cdef void connection_abandon(Loop *loop, Sink *sink) noexcept nogil:
     """Undoes attach() for a connection that never started."""
-    cdef TopicState *topic = sink.topic
-    mutex_lock(&topic.log.lock)
     if sink.joining:
-        cursor_abandon(topic, sink)
-    drop_client(topic)
-    mutex_unlock(&topic.log.lock)
+        cursor_abandon(sink)
+    topic_count_client(sink.topic, -1, clock_ns())
     table_drop(&loop.table, sink)
-    view_trim(topic)
-
-
-cdef void drop_client(TopicState *topic) noexcept nogil:
-    # Under the log's lock.
-    topic.clients -= 1
-    if topic.clients == 0:
-        topic.idle_since_ns = clock_ns()

@@ -1,9 +1,18 @@
-"""Core: the memory and the loop that an engine and its topics share (rules in _core.pyx)."""
+"""Core: the memory and the loops that an engine and its topics share (rules in _core.pyx)."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
-from fastfan._pool cimport Pool
-from fastfan._loop cimport Loop
+from fastfan._loop cimport Loop, Shared
+
+
+cdef extern from "threads.h" nogil:
+    struct thread:
+        void (*run)(void *of) noexcept nogil
+        void *of
+        const char *name
+    struct fork_guard:
+        void (*in_child)(void *of) noexcept nogil
+        void *of
 
 
 cdef inline uint64_t to_ns(double seconds) noexcept nogil:
@@ -11,9 +20,15 @@ cdef inline uint64_t to_ns(double seconds) noexcept nogil:
 
 
 cdef class Core:
-    cdef Pool pool
-    cdef Loop loop
-    cdef bint ready             # pool and loop are set up
+    cdef Shared shared
+    cdef thread *threads
+    cdef readonly int io_threads
+    cdef int threads_running
+    cdef bint guarded
     cdef bint closed
     cdef uint64_t turning       # exchanged: 1 while a thread is in turn() or close()
+    cdef fork_guard guard
     cdef int check_open(self) except -1
+    cdef void shut(self) noexcept nogil
+    cdef Loop *loop_of(self, uint64_t token) noexcept nogil
+    cdef Loop *loop_for_new(self) noexcept nogil

@@ -1,12 +1,37 @@
-"""Core: what lives as long as the engine or any of its topics, whichever goes last."""
+"""Core: what lives as long as the engine or any of its topics, whichever goes last.
+
+    Engine ──► Core ──► Shared: pool, outbox, loops[0 .. n-1], an I/O thread for each
+    Topic ──────┘                  (io_threads=0: one loop, which the host's turn() runs)
+
+The threads are started last and joined first, once, in shut(). A child that was forked beside them has copies of all
+descriptors and locks in whatever state they were: the guard closes the first and marks the engine orphaned, and every
+call looks at that before it takes a lock. The child's copy of the memory is left as it is.
+"""
 
 import os
 
-from fastfan._pool cimport pool_clear, pool_init
-from fastfan._loop cimport LANE_BYTES, loop_clear, loop_init
+from libc.stdlib cimport calloc, free
+
+from fastfan._loop cimport (
+    LANE_BYTES, Terms, loop_clear, loop_init, loop_orphan, loop_run, loop_shut, loop_stop,
+)
+from fastfan._mailbox cimport outbox_clear, outbox_init, outbox_shut
+from fastfan._pool cimport LOOPS_MAX, pool_clear, pool_init
+from fastfan._sync cimport load_acquire, store_release
+from fastfan._table cimport LOOP_SHIFT
 
 from fastfan.errors import EngineClosed, MisuseError
 from fastfan.memory import default_memory_limit
+
+
+cdef extern from "threads.h" nogil:
+    int thread_start(thread *started)
+    void thread_join(thread *ended)
+    int fork_guard_add(fork_guard *guard)
+    void fork_guard_remove(fork_guard *guard)
+
+cdef extern from "poller.h" nogil:
+    void notifier_close(int fd)
 
 
 # Seconds: a century, which nanoseconds in 64 bits hold with room to spare.
@@ -16,11 +41,12 @@ cdef double LONGEST = 3.2e9
 cdef class Core:
     """The base of Engine; of no use by itself."""
 
-    def __cinit__(self, *, int io_threads=0, max_memory_bytes=None, double write_timeout=10.0,
+    def __cinit__(self, *, int io_threads=1, max_memory_bytes=None, double write_timeout=10.0,
                   double close_deadline=5.0, int notsent_bytes=65536, lane_bytes=131072):
-        cdef int result
-        if io_threads != 0:
-            raise MisuseError(f"io_threads={io_threads} is not built yet; leave it at 0 and call turn()")
+        cdef Terms terms
+        if not 0 <= io_threads <= LOOPS_MAX:
+            raise MisuseError(f"io_threads={io_threads} is not from 0 to {LOOPS_MAX}; give the cores that may be used, "
+                              "or 0 to call turn() yourself")
         if max_memory_bytes is None:
             max_memory_bytes = default_memory_limit()
         if max_memory_bytes < 1 << 20:
@@ -32,19 +58,103 @@ cdef class Core:
             raise MisuseError(f"notsent_bytes={notsent_bytes} is below 0; give bytes, or 0 for no limit")
         if lane_bytes < 0:
             raise MisuseError(f"lane_bytes={lane_bytes} is below 0; give bytes, or 0 for no lane")
-        pool_init(&self.pool, max_memory_bytes)
-        result = loop_init(&self.loop, &self.pool, to_ns(write_timeout), to_ns(close_deadline), notsent_bytes,
-                           min(lane_bytes, LANE_BYTES), int.from_bytes(os.urandom(8), "little"))
-        if result < 0:
-            raise OSError(-result, os.strerror(-result))
-        self.ready = True
+        self.io_threads = io_threads
+        terms.write_timeout_ns, terms.close_deadline_ns = to_ns(write_timeout), to_ns(close_deadline)
+        terms.notsent_bytes, terms.lane_bytes = notsent_bytes, min(lane_bytes, LANE_BYTES)
+        pool_init(&self.shared.pool, max_memory_bytes)
+        set_up(self, &terms)
 
     def __dealloc__(self):
-        if self.ready:
-            loop_clear(&self.loop)
-            pool_clear(&self.pool)
+        cdef uint32_t index
+        if self.shared.loops == NULL or self.shared.orphaned:
+            return
+        self.shut()
+        for index in range(self.shared.count):
+            loop_clear(&self.shared.loops[index])
+        outbox_clear(&self.shared.outbox)
+        pool_clear(&self.shared.pool)
+        free(self.shared.loops)
+        free(self.threads)
 
     cdef int check_open(self) except -1:
+        if load_acquire(&self.shared.orphaned):
+            raise EngineClosed("the engine belongs to the process that this one was forked from; make a new one here")
         if self.closed:
             raise EngineClosed("the engine is closed; make a new one")
         return 0
+
+    cdef Loop *loop_of(self, uint64_t token) noexcept nogil:
+        """The loop that a connection's token names; NULL where there is none of that number."""
+        cdef uint32_t index = (token >> LOOP_SHIFT) & 0xFF
+        return &self.shared.loops[index] if index < self.shared.count else NULL
+
+    cdef Loop *loop_for_new(self) noexcept nogil:
+        """The one with the fewest connections."""
+        cdef Loop *best = self.shared.loops
+        cdef uint32_t index
+        for index in range(1, self.shared.count):
+            if load_acquire(&self.shared.loops[index].table.used) < load_acquire(&best.table.used):
+                best = &self.shared.loops[index]
+        return best
+
+    cdef void shut(self) noexcept nogil:
+        """Ends the threads and resets every connection; the memory stays. Again: does nothing."""
+        cdef uint32_t index
+        for index in range(<uint32_t>self.threads_running):
+            loop_stop(&self.shared.loops[index])
+        for index in range(<uint32_t>self.threads_running):
+            thread_join(&self.threads[index])
+        self.threads_running = 0
+        if self.guarded:
+            fork_guard_remove(&self.guard)
+        self.guarded = False
+        for index in range(self.shared.count):
+            if self.shared.loops[index].inbox.waker != NULL:
+                loop_shut(&self.shared.loops[index])
+        outbox_shut(&self.shared.outbox)
+
+
+cdef int set_up(Core core, Terms *terms) except -1:
+    # What fails half-way is undone by __dealloc__.
+    cdef uint32_t index
+    cdef uint32_t wanted = max(1, core.io_threads)
+    core.threads = <thread *>calloc(wanted, sizeof(thread))
+    core.shared.loops = <Loop *>calloc(wanted, sizeof(Loop))
+    if core.shared.loops == NULL or core.threads == NULL:
+        raise MemoryError(f"the system has no memory for {wanted} loops")
+    check(outbox_init(&core.shared.outbox))
+    for index in range(wanted):
+        check(loop_init(&core.shared.loops[index], &core.shared, index, terms,
+                        int.from_bytes(os.urandom(8), "little")))
+        core.shared.count += 1
+    core.guard.in_child, core.guard.of = orphan, &core.shared
+    check(fork_guard_add(&core.guard))
+    core.guarded = True
+    for index in range(<uint32_t>core.io_threads):
+        core.threads[index].run, core.threads[index].of = run, <void *>&core.shared.loops[index]
+        core.threads[index].name = "fastfan-io"
+        check(thread_start(&core.threads[index]))
+        core.threads_running += 1
+    return 0
+
+
+cdef int check(int result) except -1:
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return 0
+
+
+cdef void run(void *of) noexcept nogil:
+    loop_run(<Loop *>of)
+
+
+cdef void orphan(void *of) noexcept nogil:
+    """In a forked child: its copies of the descriptors would keep the parent's connections open. No lock, no shutdown:
+    the connections are the parent's."""
+    cdef Shared *shared = <Shared *>of
+    cdef uint32_t index
+    store_release(&shared.orphaned, 1)
+    for index in range(shared.count):
+        loop_orphan(&shared.loops[index])
+    if shared.outbox.fd >= 0:
+        notifier_close(shared.outbox.fd)

@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastfan._log cimport Log
+from fastfan._mailbox cimport DirtyLink, Inbox
 from fastfan._pool cimport Segment
 
 
@@ -40,12 +41,23 @@ cdef enum:
 
 
 cdef struct TopicState
+cdef struct View
+cdef struct Sink
+
+cdef struct WaitList:
+    Sink *first
+    Sink *last
+    uint32_t count
 
 cdef struct Sink:
-    # Who it is.
-    uint64_t token              # generation << 32 | slot
+    # Who it is. Its loop alone writes these two, also while the slot is free.
+    uint64_t token              # generation << 32 | loop << 24 | slot
+    bint started                # the loop has it
+    # From here on a new connection begins with zeros.
     TopicState *topic
+    View *view                  # of its topic and loop
     int fd
+    uint8_t loop
     uint8_t role
     State state
     Cause cause                 # set when CONDEMNED, or when its end was decided
@@ -70,7 +82,7 @@ cdef struct Sink:
     uint32_t close_bytes
     uint32_t close_taken
     uint64_t close_boundary
-    bint close_sent
+    bint close_sent             # all of it
     bint write_dead             # the kernel refuses more; reading goes on
     # What the socket said, and who has its bytes.
     bint readable
@@ -78,7 +90,9 @@ cdef struct Sink:
     bint blocked
     bint lent
     uint32_t lent_bytes         # charged to the pool until resume()
-    bint held                   # readable, but its topic is paced or memory is short
+    WaitList *waits_in          # readable and not read: for its turn, or because it has to wait; NULL: neither
+    Sink *wait_next
+    Sink *wait_before
     # Where the lane stands in what the peer sends (see _lane.pyx).
     uint8_t *tail
     uint32_t tail_bytes
@@ -88,11 +102,8 @@ cdef struct Sink:
     uint64_t lane_left          # bytes of a frame that Python has the beginning of
     bint lane_open              # Python has the beginning of a fragmented message
     bint lane_off               # everything is Python's
-    bint reading_on             # on the loop's list of those that have more to read
-    Sink *reading_next
     bint lagging                # at the last review: over pace_lag_bytes; and moving
     bint moving
-    Sink *held_next
     bint doomed                 # found guilty by a lag rule in this turn
     Sink *doomed_next
     Sink *grave_next
@@ -105,58 +116,72 @@ cdef struct Sink:
     PingState ping
 
 cdef struct View:
-    # The cursors of one topic that one I/O thread serves; only that thread touches it.
+    # The cursors of one topic that one loop serves. Only that loop's thread touches it, but for the words below.
+    DirtyLink dirty             # first: the loop's list of views to serve
+    TopicState *topic
+    Inbox *inbox                # of its loop
+    uint32_t loop
     Sink **sinks
     uint32_t count
     uint32_t room
     uint32_t next               # where the fan-out pass goes on
     bint in_pass
-    uint64_t pass_end           # the log's end when that pass began
     # Which segments it needs.
-    Segment *oldest             # NULL: none
-    uint64_t floor              # cursors below this sequence had read everything when the log was emptied
+    Segment *oldest             # NULL: none, or all cursors float
+    uint64_t oldest_sequence    # of `oldest`, which may be gone when the log was emptied
+    uint64_t floor              # log.floor, as this view has taken notice of it
     Segment *floor_segment      # the segment of that sequence, once it exists
     uint32_t floating           # cursors waiting for it
     # Who has everything.
     uint64_t top                # the farthest position of any cursor
     uint32_t at_top
-    # Lag (see _lag.pyx).
-    uint32_t moving
-    uint32_t lagging
-    bint paced
     uint64_t review_at_ns
+    # The loop's list of views with cursors.
+    bint live
+    View *live_next
+    View *live_before
+    # Words for other threads. Written under log.lock, these also by whoever empties the log:
+    uint64_t keep_from          # the lowest sequence it needs; UINT64_MAX: it has no cursors
+    uint64_t done               # every cursor has all before this position; UINT64_MAX: there is none
+    uint64_t base               # no cursor is behind this position; UINT64_MAX: there is none
+    # Written by its thread, release/acquire:
+    uint64_t pass_end           # the log's end when the last pass began
+    uint64_t moving             # at the last lag review (see _lag.pyx)
+    uint64_t lagging
     uint64_t reviewed_end       # the log's end then
+    uint64_t serving            # 1 while a pass goes on: the topic must not be forgotten
+    uint64_t awaited            # bit i: loop i waits for the next pass to begin
 
 cdef struct TopicState:
     Log log
-    View view
-    # Under log.lock.
+    View *views                 # one for each loop
+    uint32_t loops
+    # Under log.lock; the counts are also read without it.
     Sink *joining
-    uint32_t listeners          # cursors: joining and in the view
-    uint32_t clients            # connections of any role
+    uint64_t viewers            # bit i: loop i has cursors of it
+    uint64_t listeners          # cursors: joining and in the views
+    uint64_t clients            # connections of any role
     uint64_t idle_since_ns
     # The lag rules.
     uint64_t max_lag_bytes
     uint64_t max_lag_messages   # 0: off
     uint64_t max_lag_age_ns     # 0: off
     uint64_t pace_lag_bytes
-    # The dirty list, and the loop's list of topics with cursors.
-    uint64_t queued             # exchanged by appenders: 1 while it is on the list
-    TopicState *dirty_next
-    TopicState *live_next
-    TopicState *live_before
-    bint live
+    uint64_t paced              # publishers are held back; release/acquire
 
 
 # Under log.lock, any thread:
 cdef void cursor_join(TopicState *topic, Sink *sink) noexcept nogil
-cdef void cursor_abandon(TopicState *topic, Sink *sink) noexcept nogil
-# The I/O thread:
-cdef bint cursor_admit(TopicState *topic, Sink *sink) noexcept nogil
-cdef void cursor_leave(TopicState *topic, Sink *sink, bint keep_frame) noexcept nogil
-cdef void cursor_unpin(TopicState *topic, Sink *sink) noexcept nogil
-cdef bint cursor_settle(TopicState *topic, Sink *sink) noexcept nogil
-cdef void cursor_advance(TopicState *topic, Sink *sink, uint64_t bytes_taken) noexcept nogil
+# The thread of the view's loop:
+cdef void cursor_abandon(Sink *sink) noexcept nogil
+cdef bint cursor_admit(Sink *sink) noexcept nogil
+cdef void cursor_leave(Sink *sink, bint keep_frame) noexcept nogil
+cdef void cursor_unpin(Sink *sink) noexcept nogil
+cdef bint cursor_settle(Sink *sink) noexcept nogil
+cdef void cursor_advance(Sink *sink, uint64_t bytes_taken) noexcept nogil
 cdef uint64_t cursor_boundary(Sink *sink) noexcept nogil
-cdef void view_resolve(TopicState *topic) noexcept nogil
-cdef void view_trim(TopicState *topic) noexcept nogil
+cdef void view_resolve(View *view) noexcept nogil
+cdef void view_trim(View *view) noexcept nogil
+# Any thread:
+cdef void topic_count_client(TopicState *topic, int step, uint64_t now_ns) noexcept nogil
+cdef bint topic_at_rest(TopicState *topic) noexcept nogil

@@ -1,26 +1,34 @@
 """A subscriber has no queue: it has a cursor, and is owed what lies between it and the log's end.
 
+Each pair of a topic and a loop (an I/O thread) has a view: the cursors of that topic which that loop serves.
+
 How a segment is known to be needed, without asking every cursor:
-- A cursor in a view counts in exactly one segment (`Segment.cursors`); crossing into the next one moves the count.
-  `view.oldest` is the first segment with a count, so what lies before it can go.
-- When every cursor is at the end, the log gives everything back (an idle topic holds no segment). The cursors are not
-  visited for that: `view.floor` is raised to the sequence the next segment will have, and a cursor with a lower
-  sequence knows by that that its segment is gone and had nothing left for it. Until that next segment exists, the
-  cursors `float`; view_resolve() counts them all in it at once.
+- A cursor in a view counts in exactly one segment (`Segment.cursors`, a count for each loop); crossing into the next
+  one moves the count. `view.oldest` is the first segment with a count, so no earlier one is needed by this view.
+- view_trim() tells the others: it writes `keep_from` under the log's lock and frees what lies below the least of all.
+- When every cursor of every view is at the end, the log gives everything back (an idle topic holds no segment). The
+  cursors are not visited for that: `log.floor` is raised to the sequence the next segment will have, and a cursor with
+  a lower sequence knows by that that its segment is gone and had nothing left for it. Until that next segment exists,
+  the cursors `float`; view_resolve() counts them all in it at once.
 - A joining cursor (attached, not started) is on the topic's list and holds its segment by its sequence.
 - A closing one that stands inside a frame pins that frame's segment, and nothing else.
 
-`view.top` and `view.at_top` tell without a walk whether everybody has everything.
+Another thread may empty the log at any moment at which this view's cursors are all at its end. So a cursor's segment is
+looked at only when the cursor is owed something, and after the view has taken notice of the floor: who saw the end
+move has seen the floor that was raised before (both are release/acquire), and from then on the log cannot be emptied
+until that cursor has gone on. Or under the log's lock.
+
+`view.top` and `view.at_top` tell without a walk whether everybody in the view has everything.
 """
 
+from libc.stdint cimport UINT64_MAX
 from libc.stdlib cimport realloc
 
 from fastfan._log cimport log_trim, segment_frame_end
 from fastfan._pool cimport pool_release
-from fastfan._sync cimport load_acquire, load_acquire_pointer, mutex_lock, mutex_unlock
-
-cdef enum:
-    LOOP = 0    # the I/O thread whose counts these are; one, until there are more
+from fastfan._sync cimport (
+    load_acquire, load_acquire_pointer, mutex_lock, mutex_unlock, store_release,
+)
 
 
 # --- joining (under the log's lock) ---------------------------------------------------------------------------------
@@ -37,7 +45,7 @@ cdef void cursor_join(TopicState *topic, Sink *sink) noexcept nogil:
     if topic.joining != NULL:
         topic.joining.joining_before = sink
     topic.joining = sink
-    topic.listeners += 1
+    store_release(&topic.listeners, topic.listeners + 1)
 
 
 cdef void unlist(TopicState *topic, Sink *sink) noexcept nogil:
@@ -50,40 +58,30 @@ cdef void unlist(TopicState *topic, Sink *sink) noexcept nogil:
     sink.joining = False
 
 
-cdef void cursor_abandon(TopicState *topic, Sink *sink) noexcept nogil:
+cdef void cursor_abandon(Sink *sink) noexcept nogil:
     """Undoes cursor_join() for a connection that never started."""
-    unlist(topic, sink)
-    topic.listeners -= 1
-
-
-# --- in the view (the I/O thread) -----------------------------------------------------------------------------------
-
-cdef bint cursor_admit(TopicState *topic, Sink *sink) noexcept nogil:
-    """Moves a joining cursor into the view. False: the system has no memory, and it is still joining."""
-    cdef View *view = &topic.view
-    cdef Segment *segment
-    cdef Sink **sinks
-    if view.count == view.room:
-        sinks = <Sink **>realloc(view.sinks, 2 * (view.room + 4) * sizeof(Sink *))
-        if sinks == NULL:
-            return False
-        view.sinks, view.room = sinks, 2 * (view.room + 4)
+    cdef TopicState *topic = sink.topic
     mutex_lock(&topic.log.lock)
     unlist(topic, sink)
-    segment = sink.segment
-    if segment == NULL:
-        segment = topic.log.head
-        while segment != NULL and segment.sequence < sink.sequence:
-            segment = segment.next
-    if segment != NULL:
-        sink.segment = segment
-        segment.cursors[LOOP] += 1
-        if view.oldest == NULL or segment.sequence < view.oldest.sequence:
-            view.oldest = segment
-    else:
-        # The log is empty, so everybody in the view floats as well.
-        view.floor, view.floor_segment = sink.sequence, NULL
-        view.floating += 1
+    store_release(&topic.listeners, topic.listeners - 1)
+    trim(topic)
+    mutex_unlock(&topic.log.lock)
+
+
+# --- in the view (the thread of its loop) ---------------------------------------------------------------------------
+
+cdef bint cursor_admit(Sink *sink) noexcept nogil:
+    """Moves a joining cursor into its view. False: the system has no memory, and it is still joining."""
+    cdef TopicState *topic = sink.topic
+    cdef View *view = sink.view
+    if not make_room(view):
+        return False
+    mutex_lock(&topic.log.lock)
+    unlist(topic, sink)
+    resolve(view)
+    count_in(view, sink)
+    view.done = min(view.done, sink.position)
+    topic.viewers |= <uint64_t>1 << view.loop
     mutex_unlock(&topic.log.lock)
     sink.view_index = view.count
     sink.in_view = True
@@ -91,6 +89,49 @@ cdef bint cursor_admit(TopicState *topic, Sink *sink) noexcept nogil:
     view.count += 1
     note_position(view, sink)
     return True
+
+
+cdef bint make_room(View *view) noexcept nogil:
+    cdef Sink **sinks
+    if view.count == view.room:
+        sinks = <Sink **>realloc(view.sinks, 2 * (view.room + 4) * sizeof(Sink *))
+        if sinks == NULL:
+            return False
+        view.sinks, view.room = sinks, 2 * (view.room + 4)
+    return True
+
+
+cdef void count_in(View *view, Sink *sink) noexcept nogil:
+    # Under the log's lock. Without a segment to stand in the log is empty, so everybody in the view floats.
+    cdef Segment *segment = sink.segment
+    if segment == NULL:
+        segment = view.topic.log.head
+        while segment != NULL and segment.sequence < sink.sequence:
+            segment = segment.next
+    sink.segment = segment
+    if segment == NULL:
+        view.floating += 1
+    else:
+        sink.sequence = segment.sequence
+        count(view, segment, 1)
+    store_release(&view.keep_from, min(view.keep_from, sink.sequence))
+    store_release(&view.base, min(view.base, sink.position if segment == NULL else segment.base))
+
+
+cdef inline void count(View *view, Segment *segment, uint32_t cursors) noexcept nogil:
+    segment.cursors[view.loop] += cursors
+    if view.oldest == NULL or segment.sequence < view.oldest_sequence:
+        view.oldest, view.oldest_sequence = segment, segment.sequence
+
+
+cdef void uncount(View *view, Segment *segment) noexcept nogil:
+    segment.cursors[view.loop] -= 1
+    if segment != view.oldest:
+        return
+    while view.oldest != NULL and view.oldest.cursors[view.loop] == 0:
+        view.oldest = <Segment *>load_acquire_pointer(&view.oldest.next)
+    if view.oldest != NULL:
+        view.oldest_sequence = view.oldest.sequence
 
 
 cdef inline void note_position(View *view, Sink *sink) noexcept nogil:
@@ -103,14 +144,6 @@ cdef inline void note_position(View *view, Sink *sink) noexcept nogil:
 cdef inline void unnote_position(View *view, Sink *sink) noexcept nogil:
     if sink.position == view.top and view.at_top:
         view.at_top -= 1
-
-
-cdef void uncount(View *view, Segment *segment) noexcept nogil:
-    segment.cursors[LOOP] -= 1
-    if segment != view.oldest:
-        return
-    while view.oldest != NULL and view.oldest.cursors[LOOP] == 0:
-        view.oldest = <Segment *>load_acquire_pointer(&view.oldest.next)
 
 
 cdef void remove_from_view(View *view, Sink *sink) noexcept nogil:
@@ -128,35 +161,36 @@ cdef void remove_from_view(View *view, Sink *sink) noexcept nogil:
     sink.in_view = False
 
 
-cdef void cursor_leave(TopicState *topic, Sink *sink, bint keep_frame) noexcept nogil:
-    """Takes the cursor out of the view. With `keep_frame` one that stands inside a frame keeps that frame's segment
+cdef void cursor_leave(Sink *sink, bint keep_frame) noexcept nogil:
+    """Takes the cursor out of its view. With `keep_frame` one that stands inside a frame keeps that frame's segment
     until cursor_unpin(); its `boundary` is then the end of that frame, else where it stands."""
-    cdef View *view = &topic.view
-    cdef uint64_t boundary = sink.position
-    cdef Segment *segment
-    settle(view, sink)
-    segment = sink.segment
-    unnote_position(view, sink)
-    if keep_frame:
-        boundary = cursor_boundary(sink)
+    cdef TopicState *topic = sink.topic
+    cdef View *view = sink.view
     mutex_lock(&topic.log.lock)
-    if keep_frame and boundary > sink.position:
-        segment.pins += 1
+    resolve(view)
+    settle(view, sink)
+    sink.boundary = boundary_of(sink) if keep_frame else sink.position
+    if sink.boundary > sink.position:
+        sink.segment.pins += 1
         sink.pinning = True
-    topic.listeners -= 1
-    if segment != NULL:
-        uncount(view, segment)
+    store_release(&topic.listeners, topic.listeners - 1)
+    if sink.segment != NULL:
+        uncount(view, sink.segment)
     else:
         view.floating -= 1
-    mutex_unlock(&topic.log.lock)
-    sink.boundary = boundary
+    unnote_position(view, sink)
+    remove_from_view(view, sink)
+    if view.count == 0:
+        topic.viewers &= ~(<uint64_t>1 << view.loop)
     if not sink.pinning:
         sink.segment = NULL
-    remove_from_view(view, sink)
-    view_trim(topic)
+    tell_needs(view)
+    trim(topic)
+    mutex_unlock(&topic.log.lock)
 
 
-cdef void cursor_unpin(TopicState *topic, Sink *sink) noexcept nogil:
+cdef void cursor_unpin(Sink *sink) noexcept nogil:
+    cdef TopicState *topic = sink.topic
     cdef Segment *segment = sink.segment
     mutex_lock(&topic.log.lock)
     segment.pins -= 1
@@ -167,7 +201,7 @@ cdef void cursor_unpin(TopicState *topic, Sink *sink) noexcept nogil:
     sink.segment = NULL
 
 
-# --- reading (the I/O thread) ---------------------------------------------------------------------------------------
+# --- reading (the thread of its loop) -------------------------------------------------------------------------------
 
 cdef inline void settle(View *view, Sink *sink) noexcept nogil:
     # See the head of this file: a segment below the floor is gone, and this cursor had read all of it.
@@ -177,76 +211,149 @@ cdef inline void settle(View *view, Sink *sink) noexcept nogil:
         sink.at = 0
 
 
-cdef bint cursor_settle(TopicState *topic, Sink *sink) noexcept nogil:
-    """Makes `segment` and `at` valid; False when the log has nothing to stand on, so nothing is owed."""
-    if sink.in_view:
-        settle(&topic.view, sink)
+cdef bint cursor_settle(Sink *sink) noexcept nogil:
+    """Whether the log owes it bytes; then `segment` and `at` are valid until it has gone over all of them."""
+    if not sink.in_view:
+        return sink.pinning
+    if load_acquire(&sink.topic.log.end_position) == sink.position:
+        return False
+    view_resolve(sink.view)
+    settle(sink.view, sink)
     return sink.segment != NULL
 
 
-cdef void view_resolve(TopicState *topic) noexcept nogil:
-    """Gives floating cursors the first segment after the log was emptied. Before every pass over the view."""
-    cdef View *view = &topic.view
-    cdef Segment *segment
-    if not view.floating:
+cdef void view_resolve(View *view) noexcept nogil:
+    """Takes notice of the log having been emptied, and gives floating cursors the first segment after that."""
+    cdef TopicState *topic = view.topic
+    if not view.floating and load_acquire(&topic.log.floor) == view.floor:
         return
     mutex_lock(&topic.log.lock)
-    segment = topic.log.head
-    while segment != NULL and segment.sequence < view.floor:
-        segment = segment.next
-    if segment != NULL:
-        segment.cursors[LOOP] += view.floating
-        view.floor_segment, view.floating = segment, 0
-        if view.oldest == NULL or segment.sequence < view.oldest.sequence:
-            view.oldest = segment
+    resolve(view)
     mutex_unlock(&topic.log.lock)
 
 
-cdef void cursor_advance(TopicState *topic, Sink *sink, uint64_t bytes_taken) noexcept nogil:
+cdef void resolve(View *view) noexcept nogil:
+    # Under the log's lock.
+    cdef TopicState *topic = view.topic
+    cdef Segment *segment = topic.log.head
+    if view.floor != topic.log.floor:
+        view.floor, view.floor_segment = topic.log.floor, NULL
+        view.floating, view.oldest = view.count, NULL
+    if not view.floating:
+        return
+    while segment != NULL and segment.sequence < view.floor:
+        segment = segment.next
+    if segment != NULL:
+        view.floor_segment = segment
+        count(view, segment, view.floating)
+        view.floating = 0
+
+
+cdef void cursor_advance(Sink *sink, uint64_t bytes_taken) noexcept nogil:
     """Moves the cursor over bytes the kernel took. It has settled, and the bytes are in the log."""
-    cdef View *view = &topic.view
+    cdef View *view = sink.view
     cdef Segment *segment = sink.segment
     cdef Segment *first = segment
     cdef uint64_t left = sink.at + bytes_taken
+    cdef uint64_t end = load_acquire(&segment.end)
     if sink.in_view:
         unnote_position(view, sink)
     sink.position += bytes_taken
-    while left > load_acquire(&segment.end):
-        left -= segment.end
+    while left > end:
+        left -= end
         segment = <Segment *>load_acquire_pointer(&segment.next)
+        end = load_acquire(&segment.end)
     sink.at = left
     if segment != first:
         sink.segment, sink.sequence = segment, segment.sequence
-        segment.cursors[LOOP] += 1
+        segment.cursors[view.loop] += 1
         uncount(view, first)
     if sink.in_view:
         note_position(view, sink)
 
 
-cdef uint64_t cursor_boundary(Sink *sink) noexcept nogil:
-    """The stream position of the next frame boundary: where the cursor stands, or the end of the frame it is inside."""
+cdef uint64_t boundary_of(Sink *sink) noexcept nogil:
     if sink.segment == NULL:
         return sink.position
     return sink.position + segment_frame_end(sink.segment, sink.at) - sink.at
 
 
-cdef void view_trim(TopicState *topic) noexcept nogil:
-    """Gives back what no cursor needs: everything when all are at the end, else what lies before the oldest needed."""
-    cdef View *view = &topic.view
-    cdef uint64_t keep_from
-    cdef Sink *sink
+cdef uint64_t cursor_boundary(Sink *sink) noexcept nogil:
+    """The stream position of the next frame boundary: where the cursor stands, or the end of the frame it is inside."""
+    return boundary_of(sink) if cursor_settle(sink) else sink.position
+
+
+# --- what all of them need (under the log's lock) -------------------------------------------------------------------
+
+cdef void view_trim(View *view) noexcept nogil:
+    """Tells what this view still needs, and gives back what nobody does: everything when all are at the end."""
+    mutex_lock(&view.topic.log.lock)
+    resolve(view)
+    tell_needs(view)
+    trim(view.topic)
+    resolve(view)
+    mutex_unlock(&view.topic.log.lock)
+
+
+cdef void tell_needs(View *view) noexcept nogil:
+    cdef uint64_t keep_from = UINT64_MAX
+    cdef uint64_t base = UINT64_MAX
+    view.done = UINT64_MAX
+    if view.count:
+        view.done = view.top if view.at_top == view.count else 0
+        keep_from = view.floor if view.floating else view.oldest_sequence
+        base = view.top if view.floating else view.oldest.base
+    store_release(&view.keep_from, keep_from)
+    store_release(&view.base, base)
+
+
+cdef void trim(TopicState *topic) noexcept nogil:
+    cdef uint64_t keep_from = topic.log.next_sequence
+    cdef bint all_done = topic.joining == NULL
+    cdef uint32_t index
+    cdef Sink *sink = topic.joining
+    for index in range(topic.loops):
+        keep_from = min(keep_from, topic.views[index].keep_from)
+        all_done = all_done and topic.views[index].done >= topic.log.end_position
+    if all_done:
+        empty(topic)
+        return
+    while sink != NULL:
+        keep_from = min(keep_from, sink.sequence)
+        sink = sink.joining_next
+    log_trim(&topic.log, keep_from)
+
+
+cdef void empty(TopicState *topic) noexcept nogil:
+    cdef uint32_t index
+    if topic.log.head == NULL:
+        return
+    log_trim(&topic.log, topic.log.next_sequence)
+    store_release(&topic.log.floor, topic.log.next_sequence)
+    for index in range(topic.loops):
+        if topic.viewers >> index & 1:
+            store_release(&topic.views[index].keep_from, topic.log.next_sequence)
+            store_release(&topic.views[index].base, topic.log.end_position)
+
+
+# --- the topic's clients --------------------------------------------------------------------------------------------
+
+cdef void topic_count_client(TopicState *topic, int step, uint64_t now_ns) noexcept nogil:
+    """One more, or one fewer. After the last one no loop looks at the topic any more, but for a pass under way."""
     mutex_lock(&topic.log.lock)
-    if topic.joining == NULL and view.at_top == view.count and (view.count == 0 or view.top == topic.log.end_position):
-        log_trim(&topic.log, topic.log.next_sequence)
-        view.floor, view.floor_segment = topic.log.next_sequence, NULL
-        view.floating, view.oldest = view.count, NULL
-    else:
-        keep_from = topic.log.next_sequence if view.oldest == NULL else view.oldest.sequence
-        if view.floating and view.floor < keep_from:
-            keep_from = view.floor
-        sink = topic.joining
-        while sink != NULL:
-            keep_from = min(keep_from, sink.sequence)
-            sink = sink.joining_next
-        log_trim(&topic.log, keep_from)
+    if topic.clients + step == 0:
+        store_release(&topic.idle_since_ns, now_ns)
+    store_release(&topic.clients, topic.clients + step)
     mutex_unlock(&topic.log.lock)
+
+
+cdef bint topic_at_rest(TopicState *topic) noexcept nogil:
+    """Whether no loop knows it. Without clients nothing makes it known again, so each view is first seen off the list
+    and then not served; in that order, since serving begins before it leaves the list."""
+    cdef uint32_t index
+    if load_acquire(&topic.clients):
+        return False
+    for index in range(topic.loops):
+        if load_acquire(&topic.views[index].dirty.queued) or load_acquire(&topic.views[index].serving):
+            return False
+    return True

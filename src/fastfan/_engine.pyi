@@ -44,15 +44,19 @@ class Attached(NamedTuple):
 class Engine(Core):
     """The fan-out engine: topics with one log each, connections with a cursor each, and the loop that serves them.
 
-    With `io_threads=0`, the only mode so far, the host's loop drives it: watch `work_fileno()` for reading and call
-    `turn()` when it is readable, then `take_events()`. Every method may be called from any thread, `turn()` from one
-    at a time; none waits for a socket. After `close()` all but `take_events`, `stats` and `close` raise EngineClosed.
+    Native threads of its own serve the connections, without the GIL: nothing that Python does holds them up. They never
+    call back: watch `events_fileno()` for reading, and `take_events()`. With `io_threads=0` the host's loop drives it:
+    watch `work_fileno()` too, and call `turn()` when it is readable.
+
+    Every method may be called from any thread, `turn()` from one at a time; none waits for a socket. After `close()`
+    all but `take_events`, `stats` and `close` raise EngineClosed; so they do in a child process that was forked while
+    the engine was open: it is its parent's.
     """
 
     def __init__(
         self,
         *,
-        io_threads: int = 0,
+        io_threads: int = 1,
         max_memory_bytes: int | None = None,
         write_timeout: float = 10.0,
         close_deadline: float = 5.0,
@@ -61,6 +65,8 @@ class Engine(Core):
     ) -> None:
         """An engine without connections.
 
+        io_threads        from 0 to 16. Connections are spread over them; a topic has one order whichever threads its
+                          publishers are on
         max_memory_bytes  of logs, partial messages and lent chunks together; at least 1 MiB. None: a quarter of the
                           machine's or the cgroup's memory
         write_timeout     seconds without a byte taken, while data is owed, after which a connection is STALLED
@@ -149,7 +155,8 @@ class Engine(Core):
     def turn(self, budget: float = 0.002) -> None:
         """Does what there is to do for about `budget` seconds, without the GIL.
 
-        With work left over, `work_fileno()` stays readable. Raises MisuseError while another thread is in it.
+        With work left over, `work_fileno()` stays readable. Raises MisuseError while another thread is in it, and where
+        the engine has I/O threads.
         """
 
     def take_events(self, limit: int = 1024) -> list[tuple[int, int, int, int, bytes]]:
@@ -162,7 +169,10 @@ class Engine(Core):
         """
 
     def work_fileno(self) -> int:
-        """A descriptor that is readable while `turn()` has work. The engine's own; never read or close it."""
+        """A descriptor that is readable while `turn()` has work. The engine's own; never read or close it.
+
+        Raises MisuseError where the engine has I/O threads.
+        """
 
     def events_fileno(self) -> int:
         """A descriptor that is readable while events wait. The engine's own; never read or close it."""
@@ -172,12 +182,18 @@ class Engine(Core):
     def sweep_topics(self, linger: float, most: int) -> int:
         """Forgets topics without clients for `linger` seconds, and the longest idle beyond `most`; how many it forgot.
 
-        Does nothing while another thread is in `turn()`. A forgotten topic that comes back begins a new epoch at offset
+        A forgotten topic that comes back begins a new epoch at offset
         1, unless the program still holds the Topic.
         """
 
     def topics_kept(self) -> list[Topic]:
         """Topics with clients, and those that linger."""
+
+    def wait_at_rest(self, timeout: float) -> bool:
+        """Waits until all that had happened on sockets, or was asked for, has been dealt with: for tests.
+
+        False when that took longer than `timeout` seconds. With `io_threads=0`, whether no turn is needed.
+        """
 
     @property
     def roomy(self) -> bool:
@@ -187,7 +203,7 @@ class Engine(Core):
         """Counts since the engine was made; connections, memory_bytes and spare_bytes are those of now."""
 
     def close(self) -> None:
-        """Resets every connection and gives their memory back; their DEPARTED events can still be taken.
+        """Ends the threads, resets every connection and gives their memory back; DEPARTED events can still be taken.
 
         Raises MisuseError while another thread is in `turn()`. Calling it again does nothing.
         """

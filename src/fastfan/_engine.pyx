@@ -1,12 +1,13 @@
-"""Engine: what Python sees of the loop, the connections and the table of topics.
+"""Engine: what Python sees of the loops, the connections and the table of topics.
 
 Every method may be called from any thread; turn() from one at a time. None of them waits for a socket. What a client
-did comes back as events; what the shell wants done goes in as commands, which the loop carries out in its next turn.
+did comes back as events; what the shell wants done goes in as commands, which the connection's loop carries out.
 
 The engine keeps a Topic while it has clients, and for a while longer (linger), so that epoch and offsets go on; a Topic
 that the program holds stays as well.
 """
 
+import atexit
 import collections
 import enum
 import threading
@@ -19,17 +20,17 @@ from libc.stdlib cimport free
 from fastfan._core cimport to_ns
 from fastfan._cursor cimport (
     CAUSE_ABORTED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_NO_PONG, CAUSE_RESET,
-    CAUSE_STALLED, CAUSE_TOO_FAR_BEHIND, ROLE_PUBLISHER, ROLE_SUBSCRIBER, Sink, cursor_join,
+    CAUSE_STALLED, CAUSE_TOO_FAR_BEHIND, ROLE_PUBLISHER, ROLE_SUBSCRIBER, Sink, cursor_join, topic_at_rest,
 )
-from fastfan._pool cimport pool_short
+from fastfan._pool cimport pool_short, pool_spare_bytes
 from fastfan._sync cimport exchange_full, load_acquire, mutex_lock, mutex_unlock, store_release
-from fastfan._loop cimport loop_shut, loop_turn
+from fastfan._loop cimport Counters, Loop, loop_turn, loops_come_to_rest
 from fastfan._mailbox cimport (
     COMMAND_ABORT, COMMAND_BEAT, COMMAND_CLOSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, COMMAND_WANT_ROOM,
     EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, EVENT_ROOM, THEN_AWAIT, THEN_DISCARD, Command, CommandKind, Event,
     command_new, inbox_post, outbox_take,
 )
-from fastfan._table cimport table_new
+from fastfan._table cimport LOOP_SHIFT, table_new
 from fastfan._topic cimport Topic
 
 from fastfan.errors import MisuseError, Overloaded
@@ -69,6 +70,15 @@ PUBLISHER = ROLE_PUBLISHER
 SUBSCRIBER = ROLE_SUBSCRIBER
 DUPLEX = ROLE_PUBLISHER | ROLE_SUBSCRIBER
 
+# Engines with threads, which end before the interpreter does.
+_running = weakref.WeakSet()
+
+
+def _end_all():
+    for engine in list(_running):
+        engine.close()
+
+
 cdef class Engine(Core):
     """See the stub (_engine.pyi) for the contract of every method."""
 
@@ -77,9 +87,15 @@ cdef class Engine(Core):
         self.topics = weakref.WeakValueDictionary()
         self.kept = {}
         self.naming = threading.RLock()
+        if self.io_threads:
+            atexit.unregister(_end_all)
+            atexit.register(_end_all)
+            _running.add(self)
+        self.made = True
 
     def __del__(self):
-        self.close()
+        if self.made:   # what failed in the making has no fields yet
+            self.close()
 
     # --- topics and connections ---
 
@@ -103,25 +119,31 @@ cdef class Engine(Core):
         return topic
 
     def attach(self, Topic topic not None, *, int role):
-        cdef Sink *sink
-        cdef uint64_t offset
         self.check_open()
         if topic.core is not self:
             raise MisuseError(f"topic {topic.name!r} belongs to another engine; take it from this one's topic()")
         if not 1 <= role <= 3:
             raise MisuseError(f"role={role} is none of PUBLISHER (1), SUBSCRIBER (2), DUPLEX (3)")
-        sink = table_new(&self.loop.table)
+        with self.naming:
+            # Nothing is attached to an engine that is being closed, nor to a topic that is being forgotten.
+            self.check_open()
+            self.kept[topic.name] = topic
+            return self._attach(topic, role)
+
+    def _attach(self, Topic topic, int role):
+        cdef Loop *loop = self.loop_for_new()
+        cdef Sink *sink = table_new(&loop.table)
+        cdef uint64_t offset
         if sink == NULL:
             raise Overloaded("no room for another connection: 1048576 are in use, or the system is out of memory")
-        sink.topic, sink.role = &topic.state, role
-        mutex_lock(&topic.state.log.lock)
-        topic.state.clients += 1
-        if role & ROLE_SUBSCRIBER:
-            cursor_join(&topic.state, sink)
-        offset = topic.state.log.next_offset
-        mutex_unlock(&topic.state.log.lock)
-        with self.naming:
-            self.kept[topic.name] = topic
+        sink.topic, sink.role, sink.view = &topic.state, role, &topic.state.views[loop.index]
+        with nogil:
+            mutex_lock(&topic.state.log.lock)
+            store_release(&topic.state.clients, topic.state.clients + 1)
+            if role & ROLE_SUBSCRIBER:
+                cursor_join(&topic.state, sink)
+            offset = topic.state.log.next_offset
+            mutex_unlock(&topic.state.log.lock)
         return Attached(sink.token, topic.state.log.epoch, offset)
 
     def start(self, uint64_t token, int fd, bytes head=b"", bytes leftover=b""):
@@ -131,7 +153,7 @@ cdef class Engine(Core):
                               <const uint8_t *>PyBytes_AS_STRING(leftover), <uint32_t>len(leftover))
         if command != NULL:
             command.a, command.b = <uint64_t>fd, <uint64_t>len(head)
-        self._post(inbox_post(&self.loop.inbox, command))
+        self._post(token, command)
 
     def send(self, uint64_t token, bytes frames):
         self._post_data(COMMAND_SEND, token, frames, 0, 0, 0)
@@ -147,10 +169,17 @@ cdef class Engine(Core):
         self._post_data(COMMAND_ABORT, token, b"", 0, 0, 0)
 
     def beat(self, double ping_interval, double pong_deadline, double longest_step):
-        self._post_data(COMMAND_BEAT, 0, b"", to_ns(ping_interval), to_ns(pong_deadline), to_ns(longest_step))
+        self._post_all(COMMAND_BEAT, to_ns(ping_interval), to_ns(pong_deadline), to_ns(longest_step))
 
     def want_room(self):
-        self._post_data(COMMAND_WANT_ROOM, 0, b"", 0, 0, 0)
+        store_release(&self.shared.room_wanted, 1)
+        self._post_all(COMMAND_WANT_ROOM, 0, 0, 0)
+
+    def _post_all(self, int kind, uint64_t a, uint64_t b, uint64_t c):
+        cdef uint32_t index
+        for index in range(self.shared.count):
+            # To a loop as a whole: such a command's token names the loop alone.
+            self._post_data(kind, <uint64_t>index << LOOP_SHIFT, b"", a, b, c)
 
     def _post_data(self, int kind, uint64_t token, bytes data, uint64_t a, uint64_t b, uint64_t c):
         cdef Command *command
@@ -159,30 +188,36 @@ cdef class Engine(Core):
                               NULL, 0)
         if command != NULL:
             command.a, command.b, command.c = a, b, c
-        self._post(inbox_post(&self.loop.inbox, command))
+        self._post(token, command)
 
-    def _post(self, bint posted):
-        if not posted:
+    cdef int _post(self, uint64_t token, Command *command) except -1:
+        cdef Loop *loop = self.loop_of(token)
+        if loop == NULL:
+            free(command)   # no connection of ours, as little as one that is gone
+            return 0
+        if not inbox_post(&loop.inbox, command):
+            self.check_open()
             raise MemoryError("the system has no memory for a command")
+        return 0
 
     # --- driving it ---
 
     def turn(self, double budget=0.002):
         self.check_open()
-        while exchange_full(&self.turning, 1):
-            if self.sweeping:
-                with self.naming:   # held for as long as the sweep takes
-                    continue
+        self._check_hosted("turn()")
+        if exchange_full(&self.turning, 1):
             raise MisuseError("turn() is running in another thread; call it from one thread at a time")
         with nogil:
-            loop_turn(&self.loop, <uint64_t>(budget * 1e9))
+            loop_turn(self.shared.loops, <uint64_t>(budget * 1e9))
         store_release(&self.turning, 0)
 
     def take_events(self, unsigned int limit=1024):
         cdef Event *event
         cdef Event *done
         cdef list events = []
-        event = outbox_take(&self.loop.outbox, limit)
+        if load_acquire(&self.shared.orphaned):
+            return events
+        event = outbox_take(&self.shared.outbox, limit)
         while event != NULL:
             data = PyBytes_FromStringAndSize(<char *>event.data, event.data_bytes) if event.data_bytes else b""
             events.append((event.kind, event.token, event.detail, event.extra, data))
@@ -193,11 +228,17 @@ cdef class Engine(Core):
 
     def work_fileno(self):
         self.check_open()
-        return self.loop.poll.fd
+        self._check_hosted("work_fileno()")
+        return self.shared.loops.poll.fd
 
     def events_fileno(self):
         self.check_open()
-        return self.loop.outbox.fd
+        return self.shared.outbox.fd
+
+    def _check_hosted(self, str method):
+        if self.io_threads:
+            raise MisuseError(f"{method} is for io_threads=0; this engine has io_threads={self.io_threads}, "
+                              "which need no turns")
 
     # --- upkeep ---
 
@@ -205,27 +246,19 @@ cdef class Engine(Core):
         """Forgets topics without clients for `linger` seconds, and the longest idle ones beyond `most`; how many."""
         self.check_open()
         with self.naming:
-            # Between turns only: a turn may still be using a topic whose last client has just gone.
-            if exchange_full(&self.turning, 1):
-                return 0
-            self.sweeping = True
-            try:
-                return self._sweep(linger, most)
-            finally:
-                store_release(&self.turning, 0)
-                self.sweeping = False
+            return self._sweep(linger, most)
 
     def _sweep(self, double linger, size_t most):
         cdef Topic topic
         cdef uint64_t now_ns = clock_ns()
         cdef list idle = []
         cdef size_t swept = 0
-        for topic in list(self.kept.values()):
-            if topic.state.clients == 0 and not topic.state.queued:
-                idle.append((topic.state.idle_since_ns, topic.name))
+        for topic in self.kept.values():
+            if topic_at_rest(&topic.state):
+                idle.append((load_acquire(&topic.state.idle_since_ns), topic.name))
         idle.sort()
         for since_ns, name in idle:
-            if len(idle) - swept <= most and now_ns - <uint64_t>since_ns < to_ns(linger):
+            if len(idle) - swept <= most and now_ns < <uint64_t>since_ns + to_ns(linger):
                 break
             del self.kept[name]
             swept += 1
@@ -233,35 +266,58 @@ cdef class Engine(Core):
 
     def topics_kept(self):
         self.check_open()
-        return list(self.kept.values())
+        with self.naming:
+            return list(self.kept.values())
+
+    def wait_at_rest(self, double timeout):
+        cdef uint64_t ends_ns = clock_ns() + to_ns(timeout)
+        cdef bint at_rest = False
+        self.check_open()
+        with nogil:
+            while not at_rest and clock_ns() < ends_ns:
+                at_rest = loops_come_to_rest(&self.shared, self.io_threads, ends_ns)
+        return at_rest
 
     @property
     def roomy(self):
-        return not pool_short(&self.pool)
+        return not pool_short(&self.shared.pool)
 
     def stats(self):
-        return {
-            "topics": len(self.kept),
-            "connections": load_acquire(&self.loop.table.used),
-            "memory_bytes": load_acquire(&self.pool.used_bytes),
-            "spare_bytes": self.pool.spare_bytes,
-            "max_memory_bytes": self.pool.limit_bytes,
-            "received_bytes": load_acquire(&self.loop.counters.received_bytes),
-            "sent_bytes": load_acquire(&self.loop.counters.sent_bytes),
-            "pings": load_acquire(&self.loop.counters.pings),
-            "held_publishers": load_acquire(&self.loop.counters.held_publishers),
-            "messages": load_acquire(&self.loop.counters.messages),
-            "message_bytes": load_acquire(&self.loop.counters.message_bytes),
-            "turns": load_acquire(&self.loop.counters.turns),
-        }
+        counts = dict.fromkeys(("connections", "received_bytes", "sent_bytes", "pings", "held_publishers", "messages",
+                                "message_bytes", "turns"), 0)
+        cdef uint32_t index
+        for index in range(self.shared.count):
+            add_counts(counts, &self.shared.loops[index])
+        counts["topics"] = len(self.kept)
+        counts["memory_bytes"] = load_acquire(&self.shared.pool.used_bytes)
+        counts["spare_bytes"] = 0 if self.shared.orphaned else pool_spare_bytes(&self.shared.pool)
+        counts["max_memory_bytes"] = self.shared.pool.limit_bytes
+        return counts
 
     def close(self):
-        if self.closed or not self.ready:
+        if load_acquire(&self.shared.orphaned):
             return
-        if exchange_full(&self.turning, 1):
-            raise MisuseError("turn() is running in another thread; stop it before close()")
-        self.closed = True
+        with self.naming:
+            if self.closed:
+                return
+            if exchange_full(&self.turning, 1):
+                raise MisuseError("turn() is running in another thread; stop it before close()")
+            self.closed = True
         with nogil:
-            loop_shut(&self.loop)
-        store_release(&self.turning, 0)
+            self.shut()
+        if self.io_threads:
+            _running.discard(self)
         self.kept.clear()
+
+
+cdef int add_counts(dict counts, Loop *loop) except -1:
+    cdef Counters *counters = &loop.counters
+    counts["connections"] += load_acquire(&loop.table.used)
+    counts["received_bytes"] += load_acquire(&counters.received_bytes)
+    counts["sent_bytes"] += load_acquire(&counters.sent_bytes)
+    counts["pings"] += load_acquire(&counters.pings)
+    counts["held_publishers"] += load_acquire(&counters.held_publishers)
+    counts["messages"] += load_acquire(&counters.messages)
+    counts["message_bytes"] += load_acquire(&counters.message_bytes)
+    counts["turns"] += load_acquire(&counters.turns)
+    return 0

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint64_t
 
-from fastfan._cursor cimport TopicState
+from fastfan._cursor cimport View
 from fastfan._loop cimport Loop
 
 cdef void fanout_slice(Loop *loop) noexcept nogil

@@ -1,4 +1,4 @@
-"""The fan-out: topics whose logs have grown, and the passes over their cursors.
+"""The fan-out: views whose logs have grown, and the passes over their cursors.
 
 A pass is cut into slices of about a millisecond with a poll between them, and topics take turns, so a big topic does
 not hold up a small one. What is published meanwhile is picked up by those not yet served, in the same system call; who
@@ -8,8 +8,10 @@ was served before gets it in the next pass. Called by the I/O thread that owns t
 from fastfan._connection cimport connection_flush
 from fastfan._cursor cimport Sink, View, view_resolve, view_trim
 from fastfan._dirty cimport dirty_mark
+from fastfan._lag cimport lag_note_pass
 from fastfan._limits cimport limits_note_lag
-from fastfan._sync cimport exchange_full, load_acquire
+from fastfan._loop cimport loops_nudge
+from fastfan._sync cimport exchange_full, load_acquire, store_release
 
 
 cdef extern from "clock.h" nogil:
@@ -31,16 +33,14 @@ cdef void fanout_slice(Loop *loop) noexcept nogil:
 
 cdef void serve_first(Loop *loop, uint64_t slice_ends_ns) noexcept nogil:
     """The pass over the first dirty topic, as far as the slice lasts."""
-    cdef TopicState *topic = loop.dirty
-    cdef View *view = &topic.view
+    cdef View *view = <View *>loop.dirty
     cdef Sink *sink
-    loop.dirty = topic.dirty_next
-    # From here on a new message marks the topic again.
-    exchange_full(&topic.queued, 0)
+    loop.dirty = view.dirty.next
+    # From here on a new message marks the view again; `serving` keeps the topic meanwhile.
+    store_release(&view.serving, 1)
+    exchange_full(&view.dirty.queued, 0)
     if not view.in_pass:
-        view.in_pass, view.next = True, 0
-        view.pass_end = load_acquire(&topic.log.end_position)
-        view_resolve(topic)
+        begin_pass(loop, view)
     while view.next < view.count:
         sink = view.sinks[view.next]
         view.next += 1
@@ -50,17 +50,29 @@ cdef void serve_first(Loop *loop, uint64_t slice_ends_ns) noexcept nogil:
             if loop.now_ns >= slice_ends_ns:
                 break
     if view.next < view.count:
-        dirty_mark(loop, topic)
+        dirty_mark(loop, view)
     else:
-        end_pass(loop, topic)
-    limits_note_lag(loop, topic)
+        end_pass(loop, view)
+    limits_note_lag(loop, view)
+    store_release(&view.serving, 0)
 
 
-cdef void end_pass(Loop *loop, TopicState *topic) noexcept nogil:
-    cdef View *view = &topic.view
-    cdef uint64_t end_position = load_acquire(&topic.log.end_position)
+cdef void begin_pass(Loop *loop, View *view) noexcept nogil:
+    cdef uint64_t waiting
+    view.in_pass, view.next = True, 0
+    store_release(&view.pass_end, load_acquire(&view.topic.log.end_position))
+    view_resolve(view)
+    # After `pass_end`, behind a barrier: who waits for it is told now, or saw it before waiting.
+    waiting = exchange_full(&view.awaited, 0)
+    if waiting:
+        loops_nudge(loop.shared, waiting)
+
+
+cdef void end_pass(Loop *loop, View *view) noexcept nogil:
+    cdef uint64_t end_position = load_acquire(&view.topic.log.end_position)
     view.in_pass, view.next = False, 0
-    view_trim(topic)
+    view_trim(view)
+    lag_note_pass(view)
     # Whoever was served before the log grew during the pass is owed the rest.
     if end_position != view.pass_end and (view.at_top < view.count or view.top < end_position):
-        dirty_mark(loop, topic)
+        dirty_mark(loop, view)

@@ -2,10 +2,12 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from fastfan._cursor cimport Sink, TopicState
+from fastfan._cursor cimport Sink, View
 
-cdef uint64_t lag_span(TopicState *topic) noexcept nogil
-cdef bint lag_review_due(TopicState *topic, uint64_t now_ns) noexcept nogil
-cdef void lag_review(TopicState *topic, uint64_t now_ns, Sink **doomed) noexcept nogil
-cdef bint lag_holds(TopicState *topic, Sink *publisher) noexcept nogil
-cdef Sink *lag_farthest(TopicState *topic) noexcept nogil
+cdef uint64_t lag_span(View *view) noexcept nogil
+cdef bint lag_review_due(View *view, uint64_t now_ns) noexcept nogil
+cdef bint lag_review(View *view, uint64_t now_ns, Sink **doomed) noexcept nogil
+cdef void lag_note_pass(View *view) noexcept nogil
+cdef bint lag_forget(View *view) noexcept nogil
+cdef bint lag_holds(Sink *publisher) noexcept nogil
+cdef Sink *lag_farthest(View *view) noexcept nogil

@@ -11,13 +11,16 @@
 A review walks the view, so it is rationed: never sooner than REVIEW_EVERY_NS, and never more than a twentieth of the
 time. Until then nothing can be over a bound that the log's whole span is not over.
 
-Called by the I/O thread that owns the view.
+Each loop reviews its own views and publishes what it counted; a topic is paced by the sums over its views. Called by
+the thread of the view's loop; of other views only the words are read that are there for that.
 """
 
-from fastfan._cursor cimport OPEN, ROLE_SUBSCRIBER, View, view_resolve
+from libc.stdint cimport UINT64_MAX
+
+from fastfan._cursor cimport OPEN, ROLE_SUBSCRIBER, TopicState, cursor_settle, view_resolve
 from fastfan._log cimport segment_offset_at
 from fastfan._pool cimport Segment
-from fastfan._sync cimport load_acquire, load_acquire_pointer
+from fastfan._sync cimport exchange_full, load_acquire, load_acquire_pointer, set_bits_full, store_release
 
 
 cdef extern from "clock.h" nogil:
@@ -30,41 +33,41 @@ cdef enum:
     LEAST_GROWTH = 65536        # a chunk: a publisher is always read before it is judged
 
 
-cdef inline uint64_t lag_bytes(TopicState *topic, Sink *sink) noexcept nogil:
-    return load_acquire(&topic.log.end_position) - sink.position
+cdef inline uint64_t lag_bytes(View *view, Sink *sink) noexcept nogil:
+    return load_acquire(&view.topic.log.end_position) - sink.position
 
 
-cdef uint64_t lag_span(TopicState *topic) noexcept nogil:
-    """More than any cursor of the view can lag: what the log holds from the oldest segment that one stands in."""
-    cdef View *view = &topic.view
-    if view.oldest != NULL:
-        return load_acquire(&topic.log.end_position) - view.oldest.base
-    # Floating cursors stand at `top`.
-    return load_acquire(&topic.log.end_position) - view.top if view.floating else 0
+cdef uint64_t lag_span(View *view) noexcept nogil:
+    """More than any cursor of the view can lag: what the log holds from the oldest segment that one stands in. Of any
+    view, by any thread."""
+    cdef uint64_t base = load_acquire(&view.base)
+    return 0 if base == UINT64_MAX else load_acquire(&view.topic.log.end_position) - base
 
 
-cdef bint lag_review_due(TopicState *topic, uint64_t now_ns) noexcept nogil:
-    cdef View *view = &topic.view
+cdef bint lag_review_due(View *view, uint64_t now_ns) noexcept nogil:
+    cdef TopicState *topic = view.topic
     cdef uint64_t least = min(topic.pace_lag_bytes, topic.max_lag_bytes)
+    cdef bint paced = load_acquire(&topic.paced)
     if topic.max_lag_messages or topic.max_lag_age_ns:
         least = 0
-    if view.paced and view.at_top == view.count:
+    if paced and view.lagging and view.at_top == view.count:
         return True
-    return now_ns >= view.review_at_ns and (view.paced or lag_span(topic) > least)
+    return now_ns >= view.review_at_ns and (paced or lag_span(view) > least)
 
 
-cdef Segment *first_owed(TopicState *topic, Sink *sink, uint64_t *at) noexcept nogil:
-    """Where the first byte it does not have lies; the cursor itself stays where it is."""
-    cdef Segment *segment = sink.segment
-    at[0] = sink.at
-    if sink.sequence < topic.view.floor or segment == NULL:
-        segment, at[0] = topic.view.floor_segment, 0
-    if segment != NULL and at[0] >= load_acquire(&segment.end):
+cdef Segment *first_owed(Sink *sink, uint64_t *at) noexcept nogil:
+    """Where the first byte it does not have lies."""
+    cdef Segment *segment
+    if not cursor_settle(sink):
+        return NULL
+    segment, at[0] = sink.segment, sink.at
+    if at[0] >= load_acquire(&segment.end):
         segment, at[0] = <Segment *>load_acquire_pointer(&segment.next), 0
     return segment
 
 
-cdef bint too_far_behind(TopicState *topic, Sink *sink, uint64_t lag, uint64_t now_ns) noexcept nogil:
+cdef bint too_far_behind(View *view, Sink *sink, uint64_t lag, uint64_t now_ns) noexcept nogil:
+    cdef TopicState *topic = view.topic
     cdef uint64_t at = 0
     cdef uint64_t offset
     cdef uint64_t time_ns = 0
@@ -75,7 +78,7 @@ cdef bint too_far_behind(TopicState *topic, Sink *sink, uint64_t lag, uint64_t n
         return True
     if lag == 0 or not (topic.max_lag_messages or topic.max_lag_age_ns):
         return False
-    segment = first_owed(topic, sink, &at)
+    segment = first_owed(sink, &at)
     if segment == NULL:
         return False
     offset = segment_offset_at(segment, at, &time_ns)
@@ -84,59 +87,102 @@ cdef bint too_far_behind(TopicState *topic, Sink *sink, uint64_t lag, uint64_t n
     return topic.max_lag_age_ns != 0 and time_ns != 0 and time_ns + topic.max_lag_age_ns < now_ns
 
 
-cdef void lag_review(TopicState *topic, uint64_t now_ns, Sink **doomed) noexcept nogil:
-    """Counts who moves and who lags, decides on pacing, and adds those too far behind to `doomed`."""
-    cdef View *view = &topic.view
+cdef bint lag_review(View *view, uint64_t now_ns, Sink **doomed) noexcept nogil:
+    """Counts who moves and who lags, decides on pacing, and adds those too far behind to `doomed`. True: the topic's
+    publishers need not wait any more."""
+    cdef TopicState *topic = view.topic
     cdef uint64_t began_ns = clock_ns()     # `now_ns` may be of before much reading
+    cdef uint64_t moving = 0
+    cdef uint64_t lagging = 0
     cdef uint64_t lag
     cdef uint32_t index
     cdef Sink *sink
-    view_resolve(topic)
-    view.moving = view.lagging = 0
+    view_resolve(view)
     for index in range(view.count):
         sink = view.sinks[index]
-        lag = lag_bytes(topic, sink)
+        lag = lag_bytes(view, sink)
         sink.moving = now_ns - sink.took_ns < MOVING_NS
         sink.lagging = sink.moving and lag > topic.pace_lag_bytes
-        view.moving += sink.moving
-        view.lagging += sink.lagging
-        if sink.state == OPEN and not sink.doomed and too_far_behind(topic, sink, lag, now_ns):
+        moving += sink.moving
+        lagging += sink.lagging
+        if sink.state == OPEN and not sink.doomed and too_far_behind(view, sink, lag, now_ns):
             sink.doomed = True
             sink.doomed_next = doomed[0]
             doomed[0] = sink
-    view.paced = view.lagging > 0 and 2 * view.lagging >= view.moving
-    view.reviewed_end = load_acquire(&topic.log.end_position)
+    store_release(&view.moving, moving)
+    store_release(&view.lagging, lagging)
+    store_release(&view.reviewed_end, load_acquire(&topic.log.end_position))
     view.review_at_ns = now_ns + max(<uint64_t>REVIEW_EVERY_NS, REVIEW_SHARE * (clock_ns() - began_ns))
+    return decide_pacing(topic)
 
 
-cdef inline bint has_outgrown_review(TopicState *topic) noexcept nogil:
+cdef void lag_note_pass(View *view) noexcept nogil:
+    """Everybody was served. Where nobody can lag no review is due; for the sums of other loops, all of them moved."""
+    if view.topic.loops > 1 and lag_span(view) <= view.topic.pace_lag_bytes:
+        store_release(&view.moving, view.count)
+        store_release(&view.lagging, 0)
+
+
+cdef bint lag_forget(View *view) noexcept nogil:
+    """Nobody is left in the view. True: as lag_review() says."""
+    store_release(&view.moving, 0)
+    store_release(&view.lagging, 0)
+    return decide_pacing(view.topic)
+
+
+cdef bint decide_pacing(TopicState *topic) noexcept nogil:
+    cdef uint64_t moving = 0
+    cdef uint64_t lagging = 0
+    cdef bint paced
+    sum_views(topic, &moving, &lagging)
+    paced = lagging > 0 and 2 * lagging >= moving
+    return exchange_full(&topic.paced, paced) and not paced
+
+
+cdef inline void sum_views(TopicState *topic, uint64_t *moving, uint64_t *lagging) noexcept nogil:
+    cdef uint32_t index
+    for index in range(topic.loops):
+        moving[0] += load_acquire(&topic.views[index].moving)
+        lagging[0] += load_acquire(&topic.views[index].lagging)
+
+
+cdef inline bint has_outgrown_review(TopicState *topic, uint64_t waiter) noexcept nogil:
     cdef uint64_t end_position = load_acquire(&topic.log.end_position)
     cdef uint64_t least = min(topic.pace_lag_bytes, topic.max_lag_bytes)
-    cdef uint64_t between = topic.max_lag_bytes - least
-    return end_position - topic.view.reviewed_end > max(between // 4, <uint64_t>LEAST_GROWTH) and (
-        lag_span(topic) > least)
+    cdef uint64_t growth = max((topic.max_lag_bytes - least) // 4, <uint64_t>LEAST_GROWTH)
+    cdef uint32_t index
+    cdef View *view
+    for index in range(topic.loops):
+        view = &topic.views[index]
+        if end_position - load_acquire(&view.reviewed_end) <= growth or lag_span(view) <= least:
+            continue
+        # Whoever reviews it tells this loop; but it may have been reviewed just now.
+        set_bits_full(&view.awaited, waiter)
+        if end_position - load_acquire(&view.reviewed_end) > growth:
+            return True
+    return False
 
 
-cdef bint lag_holds(TopicState *topic, Sink *publisher) noexcept nogil:
+cdef bint lag_holds(Sink *publisher) noexcept nogil:
     """Whether this publisher is to wait: its topic is paced, its own cursor left aside."""
-    cdef View *view = &topic.view
-    cdef uint32_t moving = view.moving
-    cdef uint32_t lagging = view.lagging
-    if not view.paced:
-        return has_outgrown_review(topic)
+    cdef TopicState *topic = publisher.topic
+    cdef uint64_t moving = 0
+    cdef uint64_t lagging = 0
+    if not load_acquire(&topic.paced):
+        return has_outgrown_review(topic, <uint64_t>1 << publisher.loop)
+    sum_views(topic, &moving, &lagging)
     if publisher.role & ROLE_SUBSCRIBER and publisher.in_view:
-        moving -= publisher.moving
-        lagging -= publisher.lagging
+        moving -= min(moving, <uint64_t>publisher.moving)
+        lagging -= min(lagging, <uint64_t>publisher.lagging)
     return lagging > 0 and 2 * lagging >= moving
 
 
-cdef Sink *lag_farthest(TopicState *topic) noexcept nogil:
+cdef Sink *lag_farthest(View *view) noexcept nogil:
     """The open cursor that is farthest behind; NULL when nobody lags."""
-    cdef View *view = &topic.view
     cdef Sink *farthest = NULL
     cdef uint32_t index
     for index in range(view.count):
-        if view.sinks[index].state != OPEN or lag_bytes(topic, view.sinks[index]) == 0:
+        if view.sinks[index].state != OPEN or lag_bytes(view, view.sinks[index]) == 0:
             continue
         if farthest == NULL or view.sinks[index].position < farthest.position:
             farthest = view.sinks[index]

@@ -23,10 +23,10 @@ from libc.string cimport memcpy
 
 from fastfan._connection cimport connection_end, connection_lend
 from fastfan._cursor cimport CAUSE_MEMORY, OPEN, ROLE_PUBLISHER, TopicState
-from fastfan._dirty cimport dirty_mark
+from fastfan._dirty cimport dirty_mark_all
 from fastfan._log cimport FRAME_BINARY, log_append_masked, log_count_unseen, log_wish
 from fastfan._pool cimport pool_short
-from fastfan._sync cimport add_fetch, mutex_lock, mutex_unlock
+from fastfan._sync cimport add_fetch, count_up, mutex_lock, mutex_unlock, store_release
 
 
 cdef extern from "scanner.h" nogil:
@@ -83,6 +83,7 @@ cdef const uint8_t *take_frames(Loop *loop, Sink *sink, const uint8_t *data, con
     cdef uint64_t messages = loop.counters.messages
     cdef client_frame frame
     cdef size_t wish_bytes
+    cdef uint64_t viewers
     mutex_lock(&topic.log.lock)
     wish_bytes = log_wish(&topic.log, <size_t>(end - data))
     while scan_header(data, <size_t>(end - data), &frame) == SCAN_FRAME and is_for_lane(loop, sink, &frame):
@@ -91,11 +92,12 @@ cdef const uint8_t *take_frames(Loop *loop, Sink *sink, const uint8_t *data, con
         if frame.opcode == SCAN_BINARY and not publish(loop, topic, data, &frame, wish_bytes):
             break
         data += frame.header_bytes + frame.payload_bytes
+    viewers = topic.viewers
     if loop.counters.messages != messages:
-        topic.idle_since_ns = loop.now_ns
+        store_release(&topic.idle_since_ns, loop.now_ns)
     mutex_unlock(&topic.log.lock)
-    if loop.counters.messages != messages and topic.view.count:
-        dirty_mark(loop, topic)
+    if loop.counters.messages != messages:
+        dirty_mark_all(loop, topic, viewers)
     return data
 
 
@@ -107,8 +109,8 @@ cdef bint publish(Loop *loop, TopicState *topic, const uint8_t *data, client_fra
     elif not log_append_masked(&topic.log, FRAME_BINARY, data + frame.header_bytes, frame.payload_bytes, frame.key,
                                wish_bytes, loop.now_ns):
         return False
-    loop.counters.messages += 1
-    loop.counters.message_bytes += frame.payload_bytes
+    count_up(&loop.counters.messages, 1)
+    count_up(&loop.counters.message_bytes, frame.payload_bytes)
     return True
 
 

@@ -1,30 +1,51 @@
 """Limits carried out: lag reviews, the memory limit, publishers that were held back and may go on.
 
 What a rule finds it only notes (`doomed`), because it looks while something else iterates; limits_apply() acts on it
-once a round. Called by the I/O thread.
+once a round. What a publisher waits for may happen on another loop, which then nudges this one: who waits says so
+first (`awaiting_memory`, `View.awaited`), then looks again, then waits. Called by the loop's thread.
 """
 
 from fastfan._connection cimport connection_condemn, connection_receive, must_wait
-from fastfan._cursor cimport CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, GONE, Sink
+from fastfan._cursor cimport CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, Sink
 from fastfan._lag cimport lag_farthest, lag_review, lag_review_due, lag_span
+from fastfan._loop cimport loops_nudge
+from fastfan._mailbox cimport EVENT_ROOM, inbox_nudge, outbox_put
 from fastfan._pool cimport pool_short
-from fastfan._sync cimport load_acquire
-from fastfan._mailbox cimport EVENT_ROOM, outbox_put
+from fastfan._sync cimport exchange_full, load_acquire, store_release
+from fastfan._waitlist cimport waitlist_add, waitlist_take
 
-cdef void limits_note_lag(Loop *loop, TopicState *topic) noexcept nogil:
-    cdef bint was_paced = topic.view.paced
-    if lag_review_due(topic, loop.now_ns):
-        lag_review(topic, loop.now_ns, &loop.doomed)
-        if was_paced and not topic.view.paced:
-            announce_room(loop)
+cdef enum:
+    EVERY_LOOP = 0xFFFF
+
+
+cdef void limits_note_lag(Loop *loop, View *view) noexcept nogil:
+    if lag_review_due(view, loop.now_ns):
+        review(loop, view)
+
+
+cdef void review(Loop *loop, View *view) noexcept nogil:
+    cdef uint64_t waiting
+    if lag_review(view, loop.now_ns, &loop.doomed):
+        limits_unpace(loop)
+    waiting = exchange_full(&view.awaited, 0)
+    if waiting:
+        loops_nudge(loop.shared, waiting)
+
+
+cdef void limits_unpace(Loop *loop) noexcept nogil:
+    """Publishers of some topic may go on, whichever loop has them."""
+    loops_nudge(loop.shared, EVERY_LOOP & ~(<uint64_t>1 << loop.index))
+    announce_room(loop)
 
 
 cdef void limits_review_all(Loop *loop) noexcept nogil:
-    """Applies the lag rules to every topic with cursors: also where they all stand still and nothing else would."""
-    cdef TopicState *topic = loop.live
-    while topic != NULL:
-        lag_review(topic, loop.now_ns, &loop.doomed)
-        topic = topic.live_next
+    """Applies the lag rules to every view: also where its cursors all stand still and nothing else would."""
+    cdef View *view = loop.live
+    while view != NULL:
+        review(loop, view)
+        view = view.live_next
+    if pool_short(loop.pool):
+        find_victim(loop)
     end_shortage(loop)
     announce_room(loop)
 
@@ -32,7 +53,7 @@ cdef void limits_review_all(Loop *loop) noexcept nogil:
 cdef void end_shortage(Loop *loop) noexcept nogil:
     """Held publishers keep memory below the limit, so what fills it might never go. When they have waited as long as a
     stalled subscriber may, the farthest cursor of the largest log goes, one a tick."""
-    if not pool_short(loop.pool) or (loop.held == NULL and not loop.room_wanted):
+    if not pool_short(loop.pool) or (loop.held.first == NULL and not loop.room_wanted):
         loop.short_ns = 0
         return
     loop.short_ns += loop.tick_ns
@@ -43,9 +64,14 @@ cdef void end_shortage(Loop *loop) noexcept nogil:
 cdef void limits_apply(Loop *loop) noexcept nogil:
     """Carries out what the reviews found, and the memory limit."""
     condemn_doomed(loop)
+    if load_acquire(&loop.evict_asked) and exchange_full(&loop.evict_asked, 0):
+        evict_here(loop)
     while load_acquire(&loop.pool.used_bytes) > loop.pool.limit_bytes and evict(loop):
         continue
-    if loop.held != NULL:
+    if load_acquire(&loop.shared.awaiting_memory) and not pool_short(loop.pool):
+        if exchange_full(&loop.shared.awaiting_memory, 0):
+            loops_nudge(loop.shared, EVERY_LOOP & ~(<uint64_t>1 << loop.index))
+    if loop.held.first != NULL:
         release_held(loop)
     if loop.room_wanted_short and not pool_short(loop.pool):
         announce_room(loop)
@@ -60,48 +86,73 @@ cdef void condemn_doomed(Loop *loop) noexcept nogil:
         connection_condemn(loop, sink, CAUSE_TOO_FAR_BEHIND)
 
 
+# --- the memory limit -----------------------------------------------------------------------------------------------
+
 cdef bint evict(Loop *loop) noexcept nogil:
-    """Condemns the farthest open cursor of the largest log that has one; False when none lags anywhere."""
-    cdef TopicState *topic = loop.live
+    """Condemns the farthest open cursor of the largest log that has one, or has its loop do it. False when this loop
+    can do no more."""
+    cdef Loop *worst = loop
+    cdef Loop *other
+    cdef uint32_t index
+    find_victim(loop)
+    for index in range(loop.shared.count):
+        other = &loop.shared.loops[index]
+        if load_acquire(&other.worst_lag_bytes) > load_acquire(&worst.worst_lag_bytes):
+            worst = other
+    if worst == loop:
+        return evict_here(loop)
+    store_release(&worst.evict_asked, 1)
+    inbox_nudge(&worst.inbox)
+    return False
+
+
+cdef bint evict_here(Loop *loop) noexcept nogil:
+    cdef Sink *victim = find_victim(loop)
+    if victim != NULL:
+        connection_condemn(loop, victim, CAUSE_MEMORY)
+        find_victim(loop)
+    return victim != NULL
+
+
+cdef Sink *find_victim(Loop *loop) noexcept nogil:
+    """The farthest open cursor of the largest log that has one here, NULL when none lags; the others are told how far
+    that is."""
+    cdef View *view = loop.live
     cdef Sink *victim = NULL
     cdef Sink *farthest
     cdef uint64_t most = 0
-    while topic != NULL:
-        if lag_span(topic) > most:
-            farthest = lag_farthest(topic)
+    while view != NULL:
+        if lag_span(view) > most:
+            farthest = lag_farthest(view)
             if farthest != NULL:
-                victim, most = farthest, lag_span(topic)
-        topic = topic.live_next
-    if victim == NULL:
-        return False
-    connection_condemn(loop, victim, CAUSE_MEMORY)
-    return True
+                victim, most = farthest, lag_span(view)
+        view = view.live_next
+    store_release(&loop.worst_lag_bytes, most)
+    return victim
 
+
+# --- those who wait -------------------------------------------------------------------------------------------------
 
 cdef void release_held(Loop *loop) noexcept nogil:
     """Reads the publishers that waited, as far as they need not wait any more."""
-    cdef Sink *sink = loop.held
-    cdef Sink *following
-    loop.held = NULL
-    while sink != NULL:
-        following = sink.held_next
-        if sink.state != GONE and must_wait(loop, sink):
-            sink.held_next = loop.held
-            loop.held = sink
+    cdef uint32_t left = loop.held.count
+    cdef Sink *sink
+    while left and loop.held.first != NULL:
+        sink = waitlist_take(&loop.held)
+        if must_wait(loop, sink):
+            waitlist_add(&loop.held, sink)
         else:
-            sink.held = False
-            if sink.state != GONE:
-                connection_receive(loop, sink)
-        sink = following
+            connection_receive(loop, sink)
+        left -= 1
 
 
 cdef void limits_answer_room(Loop *loop) noexcept nogil:
     """Somebody asks for room: at once where nothing is in the way."""
-    cdef TopicState *topic = loop.live
-    while topic != NULL:
-        if topic.view.paced:
+    cdef View *view = loop.live
+    while view != NULL:
+        if load_acquire(&view.topic.paced):
             return
-        topic = topic.live_next
+        view = view.live_next
     announce_room(loop)
 
 
@@ -109,4 +160,6 @@ cdef void announce_room(Loop *loop) noexcept nogil:
     # Those who wait look for themselves whether the room is theirs, and ask again if not.
     if loop.room_wanted and not pool_short(loop.pool):
         loop.room_wanted = loop.room_wanted_short = False
-        outbox_put(&loop.outbox, EVENT_ROOM, 0, 0, 0, NULL, 0)
+        # One loop is the first to see it, and tells for all.
+        if exchange_full(&loop.shared.room_wanted, 0):
+            outbox_put(loop.outbox, EVENT_ROOM, 0, 0, 0, NULL, 0)

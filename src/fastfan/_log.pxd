@@ -23,6 +23,7 @@ cdef struct Log:
     uint64_t next_sequence
     uint64_t end_position       # stream position after the last frame; release/acquire
     uint64_t next_offset        # offset the next message will have; release/acquire
+    uint64_t floor              # the sequence that was next when the log was last emptied; release/acquire
 
 cdef struct Foresight:
     # What a batch would charge, before any of it is appended.

@@ -3,9 +3,9 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fastfan._cursor cimport Sink, TopicState
+from fastfan._cursor cimport Sink, View, WaitList
+from fastfan._mailbox cimport DirtyLink, Inbox, Outbox, poller
 from fastfan._pool cimport Pool
-from fastfan._mailbox cimport Inbox, Outbox, poller
 from fastfan._table cimport Table
 
 
@@ -24,13 +24,30 @@ cdef struct Counters:
     uint64_t message_bytes
     uint64_t turns
 
+cdef struct Loop
+
+cdef struct Shared:
+    # What the loops of an engine have in common.
+    Pool pool
+    Outbox outbox
+    Loop *loops
+    uint32_t count              # of those that are set up
+    uint64_t orphaned           # 1 in a forked child: all of this is its parent's; release/acquire
+    uint64_t room_wanted        # exchanged: 1 while the shell waits for an EVENT_ROOM
+    uint64_t awaiting_memory    # exchanged: 1 while somebody waits for memory to be no longer short
+
 cdef struct Loop:
-    # Shared, each with its own lock.
-    Pool *pool
+    # Others reach these, each with its own lock.
     Table table
     Inbox inbox
-    Outbox outbox
+    uint64_t stop               # release/acquire: the I/O thread is to end
+    uint64_t worst_lag_bytes    # release/acquire: the largest span of its views, at its last look
+    uint64_t evict_asked        # exchanged: another loop found that the victim is here
     # Set once.
+    Shared *shared
+    Pool *pool
+    Outbox *outbox
+    uint32_t index
     poller poll
     uint64_t write_timeout_ns
     uint64_t close_deadline_ns
@@ -52,19 +69,29 @@ cdef struct Loop:
     uint64_t beat_longest_ns
     bint room_wanted
     bint room_wanted_short      # asked for while memory was short
-    TopicState *dirty           # topics with cursors to serve, in turn
-    TopicState *dirty_last
-    TopicState *live            # topics with cursors
-    Sink *held                  # readable publishers that have to wait
-    Sink *reading               # connections with more to read, in the order in which they wait
-    Sink *reading_last
+    DirtyLink *dirty            # views to serve, in turn
+    DirtyLink *dirty_last
+    View *live                  # views with cursors
+    WaitList held               # readable publishers that have to wait
+    WaitList reading            # connections with more to read
     Sink *doomed
     Sink *graves
     uint8_t *buffer
     Counters counters
 
-cdef int loop_init(Loop *loop, Pool *pool, uint64_t write_timeout_ns, uint64_t close_deadline_ns,
-                   int notsent_bytes, size_t lane_bytes, uint64_t seed) noexcept nogil
+cdef struct Terms:
+    # What an engine was told at its making; see Engine.
+    uint64_t write_timeout_ns
+    uint64_t close_deadline_ns
+    int notsent_bytes
+    size_t lane_bytes
+
+cdef int loop_init(Loop *loop, Shared *shared, uint32_t index, Terms *terms, uint64_t seed) noexcept nogil
 cdef void loop_clear(Loop *loop) noexcept nogil
 cdef void loop_turn(Loop *loop, uint64_t budget_ns) noexcept nogil
+cdef void loop_run(Loop *loop) noexcept nogil
+cdef void loop_stop(Loop *loop) noexcept nogil
 cdef void loop_shut(Loop *loop) noexcept nogil
+cdef void loop_orphan(Loop *loop) noexcept nogil
+cdef void loops_nudge(Shared *shared, uint64_t which) noexcept nogil
+cdef bint loops_come_to_rest(Shared *shared, int threads, uint64_t ends_ns) noexcept nogil

@@ -4,25 +4,27 @@
      ▲                                                                                                           │
      └──────────────────────────── until nothing is left, or the budget is spent ────────────────────────────────┘
 
-Only this loop's thread touches its sinks and views; others leave commands. No Python object, no GIL, in any of it.
+An I/O thread runs rounds without end and sleeps in the poll (loop_run); without one, the host's loop calls for rounds
+when the poller's descriptor is readable (loop_turn). Only the thread in a round touches the loop's sinks and views;
+others leave commands, mark views dirty, or nudge. No Python object, no GIL, in any of it.
 """
 
 from libc.errno cimport ENOMEM
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
+from posix.unistd cimport usleep
 
 from fastfan._clocks cimport clocks_judge
 from fastfan._connection cimport (
     connection_abandon, connection_end, connection_flush, connection_receive, connections_bury, connections_read_on,
 )
-from fastfan._cursor cimport ATTACHED, CAUSE_ABORTED, FREE, GONE, Sink, TopicState, View, view_resolve, view_trim
+from fastfan._cursor cimport ATTACHED, CAUSE_ABORTED, GONE, Sink, View, view_trim
 from fastfan._dirty cimport dirty_add
 from fastfan._fanout cimport fanout_slice
 from fastfan._limits cimport limits_apply, limits_note_lag
-from fastfan._sync cimport load_acquire
+from fastfan._sync cimport count_up, load_acquire, store_release
 from fastfan._mailbox cimport (
-    Command, inbox_awake, inbox_clear, inbox_init, inbox_shut, inbox_sleep, inbox_take,
-    outbox_clear, outbox_init, outbox_shut, poller_event,
+    Command, inbox_awake, inbox_clear, inbox_init, inbox_nudge, inbox_shut, inbox_sleep, inbox_take, poller_event,
 )
 from fastfan._orders cimport orders_execute, orders_refuse
 from fastfan._table cimport table_at, table_clear, table_find, table_init
@@ -30,6 +32,9 @@ from fastfan._table cimport table_at, table_clear, table_find, table_init
 
 cdef extern from "clock.h" nogil:
     uint64_t clock_ns()
+
+cdef extern from "wire.h" nogil:
+    void wire_abandon(int fd)
 
 cdef extern from "poller.h" nogil:
     enum:
@@ -40,6 +45,7 @@ cdef extern from "poller.h" nogil:
     void poller_close(poller *poll)
     int poller_wait(poller *poll, poller_event *events, int count, int timeout_ms)
     void poller_wake(poller *poll)
+    int poller_pending(poller *poll)
 
 cdef enum:
     POLLED_AT_ONCE = 64         # ready sockets between two looks at the rest: about a slice of flushing
@@ -49,30 +55,26 @@ cdef enum:
 
 # --- life -----------------------------------------------------------------------------------------------------------
 
-cdef int loop_init(Loop *loop, Pool *pool, uint64_t write_timeout_ns, uint64_t close_deadline_ns,
-                   int notsent_bytes, size_t lane_bytes, uint64_t seed) noexcept nogil:
+cdef int loop_init(Loop *loop, Shared *shared, uint32_t index, Terms *terms, uint64_t seed) noexcept nogil:
     """0 or -errno; after an error nothing is left open."""
     cdef int result
+    cdef uint64_t shortest_ns = min(terms.write_timeout_ns, terms.close_deadline_ns)
     memset(loop, 0, sizeof(Loop))
-    loop.pool = pool
-    loop.write_timeout_ns, loop.close_deadline_ns = write_timeout_ns, close_deadline_ns
-    loop.notsent_bytes, loop.lane_bytes = notsent_bytes, lane_bytes
+    loop.shared, loop.index = shared, index
+    loop.pool, loop.outbox = &shared.pool, &shared.outbox
+    loop.write_timeout_ns, loop.close_deadline_ns = terms.write_timeout_ns, terms.close_deadline_ns
+    loop.notsent_bytes, loop.lane_bytes = terms.notsent_bytes, terms.lane_bytes
     loop.random = seed | 1
-    loop.tick_ns = max(<uint64_t>TICK_MIN_NS, min(<uint64_t>TICK_MAX_NS, min(write_timeout_ns, close_deadline_ns) // 8))
+    loop.tick_ns = max(<uint64_t>TICK_MIN_NS, min(<uint64_t>TICK_MAX_NS, shortest_ns // 8))
     result = poller_open(&loop.poll)
     if result < 0:
         return result
-    result = outbox_init(&loop.outbox)
-    if result < 0:
-        poller_close(&loop.poll)
-        return result
     loop.buffer = <uint8_t *>malloc(LANE_FRAME_BYTES + CHUNK_BYTES)
     if loop.buffer == NULL:
-        outbox_shut(&loop.outbox)
         poller_close(&loop.poll)
         return -ENOMEM
     inbox_init(&loop.inbox, &loop.poll)
-    table_init(&loop.table)
+    table_init(&loop.table, index)
     return 0
 
 
@@ -81,7 +83,6 @@ cdef void loop_clear(Loop *loop) noexcept nogil:
     if loop.inbox.waker != NULL:
         loop_shut(loop)
     inbox_clear(&loop.inbox)
-    outbox_clear(&loop.outbox)
     table_clear(&loop.table)
     free(loop.buffer)
 
@@ -92,7 +93,8 @@ cdef void loop_shut(Loop *loop) noexcept nogil:
     cdef Sink *sink
     cdef Command *command = NULL
     cdef Command *done
-    cdef TopicState *dirty = NULL
+    cdef DirtyLink *dirty = NULL
+    inbox_shut(&loop.inbox)
     inbox_take(&loop.inbox, &command, &dirty, &dirty)
     while command != NULL:
         orders_refuse(loop, command)
@@ -100,44 +102,104 @@ cdef void loop_shut(Loop *loop) noexcept nogil:
         free(done)
     for slot in range(<uint32_t>load_acquire(&loop.table.high_slot)):
         sink = table_at(&loop.table, slot)
-        if sink.state == ATTACHED:
+        if not sink.started and sink.state == ATTACHED:
             connection_abandon(loop, sink)
-        elif sink.state != FREE and sink.state != GONE:
+        elif sink.started and sink.state != GONE:
             connection_end(loop, sink, CAUSE_ABORTED, True)
     connections_bury(loop)
-    inbox_shut(&loop.inbox)
-    outbox_shut(&loop.outbox)
     poller_close(&loop.poll)
 
 
-# --- the turn -------------------------------------------------------------------------------------------------------
+cdef void loop_orphan(Loop *loop) noexcept nogil:
+    """In a forked child, where the thread is not and locks stand as they stood: closes the child's copies."""
+    cdef uint32_t slot
+    cdef int fd
+    for slot in range(<uint32_t>load_acquire(&loop.table.high_slot)):
+        fd = table_at(&loop.table, slot).fd
+        if fd >= 0:
+            wire_abandon(fd)
+    poller_close(&loop.poll)
+
+
+cdef void loops_nudge(Shared *shared, uint64_t which) noexcept nogil:
+    """Bit i: loop i is to look again at what it waits for. Any thread."""
+    cdef uint32_t index
+    for index in range(shared.count):
+        if which >> index & 1:
+            inbox_nudge(&shared.loops[index].inbox)
+
+
+cdef bint loops_come_to_rest(Shared *shared, int threads, uint64_t ends_ns) noexcept nogil:
+    """Whether every loop waits, after two more rounds of each, with nothing there that would wake it. One round more is
+    not enough: its events may have been taken before what the caller has in mind happened. Any thread but theirs."""
+    cdef uint32_t index
+    cdef int _again
+    cdef uint64_t turns
+    cdef Loop *loop
+    for index in range(shared.count):
+        loop = &shared.loops[index]
+        for _again in range(2 if threads else 0):
+            turns = load_acquire(&loop.counters.turns)
+            inbox_nudge(&loop.inbox)
+            while load_acquire(&loop.counters.turns) == turns:
+                if clock_ns() >= ends_ns:
+                    return False
+                usleep(10)
+    for index in range(shared.count):
+        loop = &shared.loops[index]
+        if not load_acquire(&loop.inbox.asleep) or poller_pending(&loop.poll):
+            return False
+    return True
+
+
+# --- rounds ---------------------------------------------------------------------------------------------------------
+
+cdef void loop_run(Loop *loop) noexcept nogil:
+    """The I/O thread's life, until loop_stop()."""
+    cdef bint idle = False
+    while not load_acquire(&loop.stop):
+        idle = run_round(loop, -1 if idle else 0)
+
+
+cdef void loop_stop(Loop *loop) noexcept nogil:
+    """Any thread. The round under way is finished."""
+    store_release(&loop.stop, 1)
+    inbox_nudge(&loop.inbox)
+
 
 cdef void loop_turn(Loop *loop, uint64_t budget_ns) noexcept nogil:
     """Does what there is to do, for about `budget_ns`; with work left over, the poller's descriptor stays readable."""
     cdef uint64_t started_ns = clock_ns()
-    cdef int count
-    loop.counters.turns += 1
     inbox_awake(&loop.inbox)
-    while True:
-        count = poll_once(loop)
-        run_commands(loop)
-        if loop.dirty != NULL:
-            fanout_slice(loop)
-        clocks_judge(loop, count < POLLED_AT_ONCE)
-        limits_apply(loop)
-        connections_bury(loop)
-        if loop.dirty == NULL and loop.reading == NULL and count < POLLED_AT_ONCE and inbox_sleep(&loop.inbox):
-            return
+    while not run_round(loop, 0):
         if loop.now_ns - started_ns >= budget_ns:
-            break
-    inbox_sleep(&loop.inbox)
-    poller_wake(&loop.poll)
+            inbox_sleep(&loop.inbox)
+            poller_wake(&loop.poll)
+            return
 
 
-cdef int poll_once(Loop *loop) noexcept nogil:
+cdef bint run_round(Loop *loop, int timeout_ms) noexcept nogil:
+    """Waits for as long as `timeout_ms` (-1: for ever), then does one of everything. True: nothing is left to do, and
+    who has something for this loop will wake it."""
+    cdef int count = poll_once(loop, timeout_ms)
+    run_commands(loop)
+    if loop.dirty != NULL:
+        fanout_slice(loop)
+    clocks_judge(loop, count < POLLED_AT_ONCE)
+    limits_apply(loop)
+    connections_bury(loop)
+    count_up(&loop.counters.turns, 1)
+    if loop.dirty != NULL or loop.reading.first != NULL or count == POLLED_AT_ONCE:
+        return False
+    return inbox_sleep(&loop.inbox)
+
+
+cdef int poll_once(Loop *loop, int timeout_ms) noexcept nogil:
     cdef poller_event events[POLLED_AT_ONCE]
-    cdef int count = poller_wait(&loop.poll, events, POLLED_AT_ONCE, 0)
+    cdef int count = poller_wait(&loop.poll, events, POLLED_AT_ONCE, timeout_ms)
     cdef int index
+    if timeout_ms:
+        inbox_awake(&loop.inbox)
     loop.now_ns = clock_ns()
     connections_read_on(loop)
     for index in range(count):
@@ -158,26 +220,24 @@ cdef void on_ready(Loop *loop, uint64_t token, uint32_t ready) noexcept nogil:
         sink.readable = True
     if ready & READY_WRITE and sink.blocked:
         sink.blocked = False
-        view_resolve(sink.topic)
         connection_flush(loop, sink)
-        view_trim_after(sink)
-        limits_note_lag(loop, sink.topic)
+        view_trim_after(sink.view)
+        limits_note_lag(loop, sink.view)
     elif sink.readable:
         connection_receive(loop, sink)
 
 
-cdef inline void view_trim_after(Sink *sink) noexcept nogil:
+cdef inline void view_trim_after(View *view) noexcept nogil:
     # Only the last of the slow changes what the log has to keep.
-    cdef View *view = &sink.topic.view
-    if view.oldest != NULL and (view.at_top == view.count or view.oldest.sequence > sink.topic.log.head.sequence):
-        view_trim(sink.topic)
+    if view.oldest != NULL and (view.at_top == view.count or view.oldest_sequence > load_acquire(&view.keep_from)):
+        view_trim(view)
 
 
 cdef void run_commands(Loop *loop) noexcept nogil:
     cdef Command *command = NULL
     cdef Command *done
-    cdef TopicState *dirty = NULL
-    cdef TopicState *dirty_last = NULL
+    cdef DirtyLink *dirty = NULL
+    cdef DirtyLink *dirty_last = NULL
     inbox_take(&loop.inbox, &command, &dirty, &dirty_last)
     dirty_add(loop, dirty, dirty_last)
     while command != NULL:

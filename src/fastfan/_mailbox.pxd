@@ -1,8 +1,7 @@
-"""What passes between the shell and a loop: commands in, events out (rules in _mailbox.pyx)."""
+"""What passes between the shell and the loops: commands in, events out (rules in _mailbox.pyx)."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fastfan._cursor cimport TopicState
 from fastfan._sync cimport mutex_t
 
 
@@ -51,12 +50,18 @@ cdef struct Event:
     uint32_t data_bytes
     uint8_t data[1]
 
+cdef struct DirtyLink:
+    # The first field of what may have something to send (a view), on one loop's list at most.
+    DirtyLink *next
+    uint64_t queued             # exchanged: 1 while it is on a list
+
 cdef struct Inbox:
-    mutex_t lock                # over commands and dirty
+    mutex_t lock                # over commands, dirty and nudged
     Command *commands
     Command *commands_last
-    TopicState *dirty
-    TopicState *dirty_last
+    DirtyLink *dirty
+    DirtyLink *dirty_last
+    bint nudged                 # something that the loop waits for may have changed
     uint64_t asleep             # exchanged: who finds 1 wakes the loop
     poller *waker
 
@@ -73,8 +78,9 @@ cdef void inbox_clear(Inbox *inbox) noexcept nogil
 cdef bint inbox_post(Inbox *inbox, Command *command) noexcept nogil
 cdef Command *command_new(CommandKind kind, uint64_t token, const uint8_t *data, uint32_t data_bytes,
                           const uint8_t *more, uint32_t more_bytes) noexcept nogil
-cdef void inbox_mark_dirty(Inbox *inbox, TopicState *topic) noexcept nogil
-cdef void inbox_take(Inbox *inbox, Command **commands, TopicState **dirty, TopicState **dirty_last) noexcept nogil
+cdef void inbox_mark_dirty(Inbox *inbox, DirtyLink *link) noexcept nogil
+cdef void inbox_nudge(Inbox *inbox) noexcept nogil
+cdef void inbox_take(Inbox *inbox, Command **commands, DirtyLink **dirty, DirtyLink **dirty_last) noexcept nogil
 cdef void inbox_awake(Inbox *inbox) noexcept nogil
 cdef bint inbox_sleep(Inbox *inbox) noexcept nogil
 

@@ -1,4 +1,4 @@
-"""The seam between Python and the I/O thread: two lists under two locks, and one flag against lost wake-ups.
+"""The seam between Python and the I/O threads, and between those: lists under locks, a flag against lost wake-ups.
 
 Waking: a poster first puts its command on the list, then takes the `asleep` flag; who takes it wakes the loop, once.
 The loop first raises the flag, then looks at the list again: one of the two always sees the other. Both lists keep
@@ -55,9 +55,14 @@ cdef Command *command_new(CommandKind kind, uint64_t token, const uint8_t *data,
 
 
 cdef bint inbox_post(Inbox *inbox, Command *command) noexcept nogil:
+    """False, and the command is freed: the loop has been shut, or there was no memory for the command (NULL)."""
     if command == NULL:
         return False
     mutex_lock(&inbox.lock)
+    if inbox.waker == NULL:
+        mutex_unlock(&inbox.lock)
+        free(command)
+        return False
     if inbox.commands == NULL:
         inbox.commands = command
     else:
@@ -68,17 +73,25 @@ cdef bint inbox_post(Inbox *inbox, Command *command) noexcept nogil:
     return True
 
 
-cdef void inbox_mark_dirty(Inbox *inbox, TopicState *topic) noexcept nogil:
-    """The topic's log has grown. Costs one exchange while the loop has not got to it yet."""
-    if exchange_full(&topic.queued, 1):
+cdef void inbox_mark_dirty(Inbox *inbox, DirtyLink *link) noexcept nogil:
+    """The log that it reads has grown. Costs one exchange while the loop has not got to it yet."""
+    if exchange_full(&link.queued, 1):
         return
     mutex_lock(&inbox.lock)
-    topic.dirty_next = NULL
+    link.next = NULL
     if inbox.dirty == NULL:
-        inbox.dirty = topic
+        inbox.dirty = link
     else:
-        inbox.dirty_last.dirty_next = topic
-    inbox.dirty_last = topic
+        inbox.dirty_last.next = link
+    inbox.dirty_last = link
+    wake(inbox)
+    mutex_unlock(&inbox.lock)
+
+
+cdef void inbox_nudge(Inbox *inbox) noexcept nogil:
+    """Makes the loop look again at what it waits for."""
+    mutex_lock(&inbox.lock)
+    inbox.nudged = True
     wake(inbox)
     mutex_unlock(&inbox.lock)
 
@@ -96,8 +109,9 @@ cdef void inbox_shut(Inbox *inbox) noexcept nogil:
     mutex_unlock(&inbox.lock)
 
 
-cdef void inbox_take(Inbox *inbox, Command **commands, TopicState **dirty, TopicState **dirty_last) noexcept nogil:
+cdef void inbox_take(Inbox *inbox, Command **commands, DirtyLink **dirty, DirtyLink **dirty_last) noexcept nogil:
     mutex_lock(&inbox.lock)
+    inbox.nudged = False
     commands[0], inbox.commands = inbox.commands, NULL
     dirty[0], dirty_last[0] = inbox.dirty, inbox.dirty_last
     inbox.dirty = inbox.dirty_last = NULL
@@ -114,7 +128,7 @@ cdef bint inbox_sleep(Inbox *inbox) noexcept nogil:
     cdef bint empty
     exchange_full(&inbox.asleep, 1)
     mutex_lock(&inbox.lock)
-    empty = inbox.commands == NULL and inbox.dirty == NULL
+    empty = inbox.commands == NULL and inbox.dirty == NULL and not inbox.nudged
     mutex_unlock(&inbox.lock)
     return empty or exchange_full(&inbox.asleep, 0) == 0
 

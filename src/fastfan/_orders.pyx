@@ -7,10 +7,9 @@ from fastfan._connection cimport (
 )
 from fastfan._cursor cimport (
     ATTACHED, CAUSE_ABORTED, CAUSE_RESET, CLOSING, GONE, OPEN, PEER_CLOSED, ROLE_SUBSCRIBER, Sink, cursor_abandon,
-    cursor_admit, view_resolve, view_trim,
+    cursor_admit, view_trim,
 )
 from fastfan._lane cimport lane_drop_tail, lane_take
-from fastfan._sync cimport mutex_lock, mutex_unlock
 from fastfan._limits cimport limits_answer_room
 from fastfan._mailbox cimport (
     COMMAND_ABORT, COMMAND_BEAT, COMMAND_CLOSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, COMMAND_WANT_ROOM,
@@ -73,8 +72,8 @@ cdef void orders_refuse(Loop *loop, Command *command) noexcept nogil:
         return
     wire_reset(<int>command.a)
     if sink != NULL and sink.state == ATTACHED:
-        outbox_put(&loop.outbox, EVENT_DEPARTED, sink.token, CAUSE_ABORTED, 0, NULL, 0)
         connection_abandon(loop, sink)
+        outbox_put(loop.outbox, EVENT_DEPARTED, command.token, CAUSE_ABORTED, 0, NULL, 0)
 
 
 cdef void start(Loop *loop, Sink *sink, Command *command) noexcept nogil:
@@ -85,24 +84,22 @@ cdef void start(Loop *loop, Sink *sink, Command *command) noexcept nogil:
     if result == 0:
         result = poller_add(&loop.poll, sink.fd, sink.token)
     sink_move(sink, OPEN)
-    if sink.role & ROLE_SUBSCRIBER and not cursor_admit(sink.topic, sink):
+    sink.started = True
+    if sink.role & ROLE_SUBSCRIBER and not cursor_admit(sink):
         result = -1
     sink.took_ns = loop.now_ns
-    note_live(loop, sink.topic)
+    note_live(loop, sink.view)
     clocks_start(loop)
     if result < 0 or (head_bytes and not sink_queue_control(sink, command.data, head_bytes)):
         if sink.joining:
-            mutex_lock(&sink.topic.log.lock)
-            cursor_abandon(sink.topic, sink)
-            mutex_unlock(&sink.topic.log.lock)
+            cursor_abandon(sink)
         connection_end(loop, sink, CAUSE_RESET, True)
         return
     sink.readable = True
     if command.data_bytes > head_bytes:
         lane_take(loop, sink, command.data + head_bytes, command.data_bytes - head_bytes)
-    view_resolve(sink.topic)
     connection_flush(loop, sink)
-    view_trim(sink.topic)
+    view_trim(sink.view)
 
 
 cdef void close(Loop *loop, Sink *sink, Command *command) noexcept nogil:
@@ -111,9 +108,8 @@ cdef void close(Loop *loop, Sink *sink, Command *command) noexcept nogil:
         return
     sink.close_left_ns = command.c if command.c else loop.close_deadline_ns
     if command.data_bytes:
-        view_resolve(sink.topic)
         sink_queue_close(sink, command.data, command.data_bytes, command.b != 0)
-        note_live(loop, sink.topic)
+        note_live(loop, sink.view)
     if discards:
         if sink.close == NULL and not sink.close_sent:
             # Without a Close of ours the stream ends where it stands, perhaps inside a frame.

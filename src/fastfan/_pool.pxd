@@ -47,6 +47,7 @@ cdef void pool_init(Pool *pool, uint64_t limit_bytes) noexcept nogil
 cdef void pool_clear(Pool *pool) noexcept nogil
 cdef void pool_release(Pool *pool, Segment *segment) noexcept nogil
 cdef void pool_ease(Pool *pool) noexcept nogil
+cdef size_t pool_spare_bytes(Pool *pool) noexcept nogil
 cdef bint pool_short(Pool *pool) noexcept nogil
 cdef bint pool_allows(Pool *pool, uint64_t more_bytes) noexcept nogil
 cdef size_t pool_block_bytes(size_t need_bytes, size_t wish_bytes) noexcept nogil

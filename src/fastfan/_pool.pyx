@@ -170,6 +170,15 @@ cdef void pool_ease(Pool *pool) noexcept nogil:
     mutex_unlock(&pool.lock)
 
 
+cdef size_t pool_spare_bytes(Pool *pool) noexcept nogil:
+    """What is kept for reuse now."""
+    cdef size_t spare_bytes
+    mutex_lock(&pool.lock)
+    spare_bytes = pool.spare_bytes
+    mutex_unlock(&pool.lock)
+    return spare_bytes
+
+
 cdef Segment *block_grow(Segment *segment, size_t block_bytes) noexcept nogil:
     """The same segment in a larger block, perhaps elsewhere; NULL: no memory, and the old one is untouched."""
     cdef Segment *grown

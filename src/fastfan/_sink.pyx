@@ -97,7 +97,6 @@ cdef bint sink_queue_control(Sink *sink, const uint8_t *data, uint32_t data_byte
             return False
         sink.control, sink.control_room = grown, sink.control_bytes + data_bytes
     if sink.control_bytes == 0:
-        cursor_settle(sink.topic, sink)
         sink.boundary = cursor_boundary(sink)
     memcpy(sink.control + sink.control_bytes, data, data_bytes)
     sink.control_bytes += data_bytes
@@ -118,14 +117,10 @@ cdef bint sink_queue_close(Sink *sink, const uint8_t *data, uint32_t data_bytes,
         sink.close_boundary = load_acquire(&sink.topic.log.end_position)
         return True
     if sink.in_view:
-        drop_log(sink, True)
+        # Leaving sets `boundary`; control frames that wait go out at that same place.
+        cursor_leave(sink, True)
     sink.close_boundary = sink.boundary if sink.pinning else sink.position
     return True
-
-
-cdef void drop_log(Sink *sink, bint keep_frame) noexcept nogil:
-    # Leaving sets `boundary`; control frames that wait go out at that same place.
-    cursor_leave(sink.topic, sink, keep_frame)
 
 
 cdef bint sink_owes(Sink *sink) noexcept nogil:
@@ -172,7 +167,7 @@ cdef void add_log(Gather *gather, uint64_t until) noexcept nogil:
 
 cdef bint gather_all(Sink *sink, Gather *gather) noexcept nogil:
     """Everything owed, as far as one call may carry it; False when that is not all."""
-    cdef bint reads_log = (sink.in_view or sink.pinning) and cursor_settle(sink.topic, sink)
+    cdef bint reads_log = cursor_settle(sink)
     cdef uint64_t until = sink.position
     gather.count, gather.asked_bytes = 0, 0
     gather.segment, gather.at, gather.position = sink.segment, sink.at, sink.position
@@ -201,7 +196,7 @@ cdef uint64_t take_log(Sink *sink, uint64_t taken, uint64_t until) noexcept nogi
     # Moves the cursor over what of `taken` lies before `until`; the rest is returned.
     cdef uint64_t step = min(taken, until - sink.position)
     if step:
-        cursor_advance(sink.topic, sink, step)
+        cursor_advance(sink, step)
     return taken - step
 
 
@@ -229,18 +224,18 @@ cdef void note_taken(Sink *sink, uint64_t taken) noexcept nogil:
     elif taken:
         take_log(sink, taken, sink.position + taken)
     if sink.pinning and sink.position == sink.boundary:
-        cursor_unpin(sink.topic, sink)
+        cursor_unpin(sink)
     if sink.close_sent and sink.in_view:
-        drop_log(sink, False)
+        cursor_leave(sink, False)
 
 
 cdef void die(Sink *sink) noexcept nogil:
     # A write error ends only the write side: what a publisher sent before it left is still to be read.
     sink.write_dead = True
     if sink.in_view:
-        drop_log(sink, False)
+        cursor_leave(sink, False)
     if sink.pinning:
-        cursor_unpin(sink.topic, sink)
+        cursor_unpin(sink)
     sink_free_buffers(sink)
 
 

@@ -15,4 +15,6 @@ cdef extern from "sync.h" nogil:
     void *load_acquire_pointer(void *place)
     void store_release_pointer(void *place, void *value)
     uint64_t add_fetch(uint64_t *word, int64_t step)
+    void count_up(uint64_t *word, uint64_t step)
     uint64_t exchange_full(uint64_t *word, uint64_t value)
+    void set_bits_full(uint64_t *word, uint64_t bits)

@@ -9,15 +9,18 @@ import os
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport UINT64_MAX, uint32_t
+from libc.stdlib cimport calloc, free, malloc
 
 from fastfan._log cimport (
     FRAME_BINARY, FRAME_TEXT, Foresight, frame_header_size, log_append, log_append_partial, log_clear,
     log_count_unseen, log_foresee, log_foresight, log_init, partial_drop, partial_extend,
 )
-from fastfan._mailbox cimport Inbox, inbox_mark_dirty
+from fastfan._cursor cimport TopicState, View
+from fastfan._dirty cimport dirty_mark_all
+from fastfan._loop cimport Loop
 from fastfan._pool cimport pool_allows
-from fastfan._sync cimport load_acquire, mutex_lock, mutex_unlock
+from fastfan._sync cimport load_acquire, mutex_lock, mutex_unlock, store_release
 
 from fastfan.errors import MisuseError, Overloaded
 
@@ -40,6 +43,16 @@ cdef struct Batch:
     uint64_t last_offset
 
 
+cdef void topic_set_up(TopicState *state, Loop *loops, uint32_t count) noexcept nogil:
+    cdef uint32_t index
+    cdef View *view
+    state.loops = count
+    for index in range(count):
+        view = &state.views[index]
+        view.topic, view.loop, view.inbox = state, index, &loops[index].inbox
+        view.keep_from = view.done = view.base = UINT64_MAX
+
+
 @cython.no_gc_clear
 cdef class Topic:
     """See the stub (_topic.pyi) for the contract of every method."""
@@ -47,16 +60,24 @@ cdef class Topic:
     def __cinit__(self, Core core not None, str name not None):
         self.core = core
         self.name = name
+        self.state.views = <View *>calloc(core.shared.count, sizeof(View))
+        if self.state.views == NULL:
+            raise MemoryError("the system has no memory for a topic")
         # 63 bits, so that it is a positive number in every language's signed type.
-        log_init(&self.state.log, &core.pool, int.from_bytes(os.urandom(8), "little") >> 1)
+        log_init(&self.state.log, &core.shared.pool, int.from_bytes(os.urandom(8), "little") >> 1)
+        topic_set_up(&self.state, core.shared.loops, core.shared.count)
 
     def __dealloc__(self):
-        if self.core is not None:
-            log_clear(&self.state.log)
-            free(self.state.view.sinks)
+        cdef uint32_t index
+        if self.state.views == NULL or self.core.shared.orphaned:
+            return
+        log_clear(&self.state.log)
+        for index in range(self.state.loops):
+            free(self.state.views[index].sinks)
+        free(self.state.views)
 
     def __repr__(self):
-        return f"<Topic {self.name!r}: {self.state.listeners} subscribers, next offset {self.state.log.next_offset}>"
+        return f"<Topic {self.name!r}: {self.subscribers} subscribers, next offset {self.next_offset}>"
 
     # --- publishing ---
 
@@ -85,7 +106,7 @@ cdef class Topic:
         cdef Piece *pieces
         self.core.check_open()
         if count == 0:
-            return self.state.log.next_offset - 1
+            return self.next_offset - 1
         pieces = <Piece *>malloc(count * sizeof(Piece))
         if pieces == NULL:
             raise MemoryError(f"the system has no memory for a batch of {count} messages")
@@ -109,7 +130,7 @@ cdef class Topic:
         for index in range(count):
             batch.frame_bytes += frame_header_size(pieces[index].data_bytes) + pieces[index].data_bytes
         with nogil:
-            outcome = append_batch(&self.state, &self.core.loop.inbox, &batch, strict)
+            outcome = append_batch(&self.state, &batch, strict)
         if outcome != APPENDED:
             raise overloaded(self.core, batch.frame_bytes)
         return batch.last_offset
@@ -126,18 +147,20 @@ cdef class Topic:
 
     @property
     def subscribers(self):
-        return self.state.listeners
+        return load_acquire(&self.state.listeners)
 
     @property
     def clients(self):
-        return self.state.clients
+        return load_acquire(&self.state.clients)
 
     @property
     def paced(self):
-        return self.state.view.paced
+        return load_acquire(&self.state.paced) != 0
 
     @property
     def log_bytes(self):
+        if self.core.shared.orphaned:
+            return 0
         mutex_lock(&self.state.log.lock)
         held = 0 if self.state.log.head == NULL else self.state.log.end_position - self.state.log.head.base
         mutex_unlock(&self.state.log.lock)
@@ -152,8 +175,8 @@ cdef class Partial:
         self.topic, self.text = topic, text
 
     def __dealloc__(self):
-        if self.topic is not None:
-            partial_drop(&self.topic.core.pool, &self.state)
+        if self.topic is not None and not self.topic.core.shared.orphaned:
+            partial_drop(&self.topic.core.shared.pool, &self.state)
 
     def __len__(self):
         return self.state.payload_bytes
@@ -165,7 +188,7 @@ cdef class Partial:
         item = to_item(data)
         to_piece(item, &piece)
         with nogil:
-            room = partial_extend(&self.topic.core.pool, &self.state, piece.data, piece.data_bytes)
+            room = partial_extend(&self.topic.core.shared.pool, &self.state, piece.data, piece.data_bytes)
         if not room:
             raise overloaded(self.topic.core, self.state.payload_bytes + piece.data_bytes)
 
@@ -183,8 +206,8 @@ cdef class Partial:
             else:
                 stored = log_append_partial(&state.log, &self.state, opcode, clock_ns())
             offset = state.log.next_offset - 1
-            if state.listeners:
-                inbox_mark_dirty(&self.topic.core.loop.inbox, state)
+            store_release(&state.idle_since_ns, clock_ns())
+            dirty_mark_all(NULL, state, state.viewers)
             mutex_unlock(&state.log.lock)
         if not stored:
             raise overloaded(self.topic.core, self.state.payload_bytes)
@@ -196,7 +219,7 @@ cdef object to_item(object data):
     return data if isinstance(data, (bytes, str)) else bytes(memoryview(data))
 
 
-cdef Appended append_batch(TopicState *state, Inbox *inbox, Batch *batch, bint strict) noexcept nogil:
+cdef Appended append_batch(TopicState *state, Batch *batch, bint strict) noexcept nogil:
     """Any thread. Over the limit nothing is appended; without memory from the system, what fitted is."""
     cdef Appended outcome = APPENDED
     cdef Piece *end = batch.pieces + batch.count
@@ -214,10 +237,9 @@ cdef Appended append_batch(TopicState *state, Inbox *inbox, Batch *batch, bint s
             outcome = NO_MEMORY
         piece += 1
     batch.last_offset = state.log.next_offset - 1
-    state.idle_since_ns = now_ns
-    # Under the lock: who reads cannot leave, and the topic be forgotten, before it is on the list.
-    if state.listeners:
-        inbox_mark_dirty(inbox, state)
+    store_release(&state.idle_since_ns, now_ns)
+    # Under the lock: who reads cannot leave, and the topic be forgotten, before the view is on its list.
+    dirty_mark_all(NULL, state, state.viewers)
     mutex_unlock(&state.log.lock)
     return outcome
 
@@ -258,5 +280,5 @@ cdef int check_utf8(data) except -1:
 
 cdef object overloaded(Core core, size_t need_bytes):
     return Overloaded(
-        f"{need_bytes} bytes more are over max_memory_bytes={core.pool.limit_bytes} "
-        f"({load_acquire(&core.pool.used_bytes)} in use); wait for room, or raise the limit")
+        f"{need_bytes} bytes more are over max_memory_bytes={core.shared.pool.limit_bytes} "
+        f"({load_acquire(&core.shared.pool.used_bytes)} in use); wait for room, or raise the limit")

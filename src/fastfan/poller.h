@@ -2,7 +2,7 @@
  *
  * Contract: readiness is told once, when it begins (edge); it holds until a call on the socket returned EAGAIN.
  * So the caller remembers it, and a poller never has to be told about a connection that is not to be read.
- * Threads: poller_wake() any; everything else the one that waits.
+ * Threads: poller_wake() and poller_pending() any; everything else the one that waits.
  * Ownership: the poller owns its own descriptors, never a socket's. Results are counts or -errno.
  */
 #ifndef FASTFAN_POLLER_H
@@ -34,11 +34,16 @@ int poller_remove(struct poller *poller, int fd);
 /* Fills `events`; timeout in milliseconds, 0 looks only, -1 waits for ever. */
 int poller_wait(struct poller *poller, struct poller_event *events, int count, int timeout_ms);
 void poller_wake(struct poller *poller);
+/* Whether poller_wait() would have something to tell, without taking it. Any thread. */
+int poller_pending(struct poller *poller);
 /* A tick every `interval_ns` from now on; 0 ends it. */
 int poller_tick(struct poller *poller, uint64_t interval_ns);
 
 /* From now on waits of the calling thread end when they are due, not some 50 us later, at the cost of wake-ups. */
 void poller_precise(void);
+
+/* The calling thread's name, as the system's tools show it; where the system has that. */
+void poller_name_thread(const char *name);
 
 /* A descriptor of the same kind as poller_wake()'s, for telling another loop: readable from signal to clear. */
 int notifier_open(void);

@@ -1,6 +1,7 @@
 #include "poller.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
@@ -84,6 +85,11 @@ int poller_wait(struct poller *poller, struct poller_event *events, int count, i
     return got;
 }
 
+int poller_pending(struct poller *poller) {
+    struct pollfd look = {.fd = poller->fd, .events = POLLIN};
+    return poll(&look, 1, 0) > 0;
+}
+
 void poller_wake(struct poller *poller) { notifier_signal(poller->wake_fd); }
 
 int poller_tick(struct poller *poller, uint64_t interval_ns) {
@@ -93,3 +99,5 @@ int poller_tick(struct poller *poller, uint64_t interval_ns) {
 }
 
 void poller_precise(void) { prctl(PR_SET_TIMERSLACK, 1); }
+
+void poller_name_thread(const char *name) { prctl(PR_SET_NAME, name); }

@@ -27,9 +27,16 @@ static inline void store_release_pointer(void *place, void *value) {
 static inline uint64_t add_fetch(uint64_t *word, int64_t step) {
     return __atomic_add_fetch(word, (uint64_t)step, __ATOMIC_RELAXED);
 }
+/* For a counter with one writer, whom others may read at any time. */
+static inline void count_up(uint64_t *word, uint64_t step) {
+    __atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED) + step, __ATOMIC_RELAXED);
+}
 /* The value before; a full barrier, so that a flag set and a state looked at afterwards cannot pass each other. */
 static inline uint64_t exchange_full(uint64_t *word, uint64_t value) {
     return __atomic_exchange_n(word, value, __ATOMIC_SEQ_CST);
 }
+
+/* Sets bits, with the same barrier. */
+static inline void set_bits_full(uint64_t *word, uint64_t bits) { __atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST); }
 
 #endif

@@ -57,6 +57,8 @@ void wire_close(int fd) {
     close(fd);
 }
 
+void wire_abandon(int fd) { close(fd); }
+
 void wire_reset(int fd) {
     struct linger now = {.l_onoff = 1, .l_linger = 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);

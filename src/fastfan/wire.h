@@ -23,5 +23,7 @@ void wire_finish(int fd);
 void wire_close(int fd);
 /* Closes at once and throws away what the kernel still holds (RST, SO_LINGER 0). */
 void wire_reset(int fd);
+/* Closes this process's copy; the connection is another's and goes on. */
+void wire_abandon(int fd);
 
 #endif

@@ -54,6 +54,7 @@ class Options:
                                 with `*` for one label and `**` for any (`https://*.a.example`), or `*` alone for all
       max_lingering_topics      how many empty topics keep their epoch
       lane                      well-formed messages go from socket to log without Python; False: all through wsproto
+      io_threads                native threads that serve the sockets without the GIL, at most 16; 0: the event loop does
     """
 
     ping_interval: float = 20.0
@@ -74,6 +75,7 @@ class Options:
     max_lingering_topics: int = 10_000
     max_head_bytes: int = 16384
     lane: bool = True
+    io_threads: int = 1
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -120,15 +122,15 @@ def check_duration(name: str, value: object, *, lowest: float = _SHORTEST, examp
     return float(value)
 
 
-def _count(name: str, value: object, *, lowest: int = 1, example: str = "1000") -> int:
+def _count(name: str, value: object, *, lowest: int = 1, highest: int = _LARGEST, example: str = "1000") -> int:
     if isinstance(value, str):
         value = parse_size(value, name=name)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{name}={shown(value)} is no whole number; give one such as {example}")
     if value < lowest:
         raise ConfigError(f"{name}={shown(value)} is below {lowest}; give a number such as {example}")
-    if value > _LARGEST:
-        raise ConfigError(f"{name}={shown(value)} is over {_LARGEST}; give a number such as {example}")
+    if value > highest:
+        raise ConfigError(f"{name}={shown(value)} is over {highest}; give a number such as {example}")
     return value
 
 
@@ -148,8 +150,8 @@ def _seconds(*, lowest: float = _SHORTEST, example: str = "20") -> Callable[[str
     return lambda name, value: check_duration(name, value, lowest=lowest, example=example)
 
 
-def _number(*, lowest: int = 1, example: str) -> Callable[[str, object], int]:
-    return lambda name, value: _count(name, value, lowest=lowest, example=example)
+def _number(*, lowest: int = 1, highest: int = _LARGEST, example: str) -> Callable[[str, object], int]:
+    return lambda name, value: _count(name, value, lowest=lowest, highest=highest, example=example)
 
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+")
@@ -194,6 +196,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     # The head of a browser's upgrade is 400 to 600 bytes without cookies.
     "max_head_bytes": _number(lowest=1024, example="16384"),
     "lane": _switch,
+    "io_threads": _number(lowest=0, highest=16, example="1"),
 }
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Options)}
 

@@ -48,6 +48,7 @@ class Server:
         self._options = options
         self._loop = asyncio.get_running_loop()
         self._engine = fastfan.Engine(
+            io_threads=options.io_threads,
             max_memory_bytes=options.max_memory_bytes,
             write_timeout=options.subscriber_write_timeout,
             close_deadline=options.close_deadline,
@@ -60,8 +61,11 @@ class Server:
         self._closing: asyncio.Task[None] | None = None
         address = listeners[0].getsockname()
         self._address = ListenAddress(address[0], address[1]) if isinstance(address, tuple) else ListenAddress("", 0)
-        self._loop.add_reader(self._engine.work_fileno(), self._on_work)
-        self._loop.add_reader(self._engine.events_fileno(), self._on_work)
+        self._watched = [self._engine.events_fileno()]
+        if not options.io_threads:
+            self._watched.append(self._engine.work_fileno())
+        for fileno in self._watched:
+            self._loop.add_reader(fileno, self._on_work)
         self._door = Door(
             listeners,
             engine=self._engine,
@@ -167,8 +171,12 @@ class Server:
 
     # --- the engine's driver ---
 
+    def _turn(self) -> None:
+        if not self._options.io_threads:
+            self._engine.turn()
+
     def _on_work(self) -> None:
-        self._engine.turn()
+        self._turn()
         events = self._engine.take_events(_EVENTS_AT_ONCE)
         if not events:
             return
@@ -177,10 +185,10 @@ class Server:
             self._handle(event)
             if self._loop.time() - turned > _TURN_EVERY:
                 # A crowd of publishers must not hold up what is already published.
-                self._engine.turn()
+                self._turn()
                 turned = self._loop.time()
         # What was published and answered goes out now, not after another round of the loop.
-        self._engine.turn()
+        self._turn()
         self._changed.set()
 
     def _handle(self, event: tuple[int, int, int, int, bytes]) -> None:
@@ -234,8 +242,8 @@ class Server:
         await self._send_off(Role.DUPLEX, patience=patience, after_log=drain > 0)
         self._timer.cancel()
         self._door.close()
-        self._loop.remove_reader(self._engine.work_fileno())
-        self._loop.remove_reader(self._engine.events_fileno())
+        for fileno in self._watched:
+            self._loop.remove_reader(fileno)
         self._engine.close()
         for event in self._engine.take_events(1 << 30):
             # The engine takes no more orders; who it reset is still to be told of.

@@ -4,8 +4,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.engine import Rig
+from tests.support.engine import IO_THREADS, Rig
 from tests.support.sockets import Pair, tcp_pair, unix_pair
+
+
+@pytest.fixture(autouse=True)
+def leave_out_what_is_about_turns(request: pytest.FixtureRequest) -> None:
+    if IO_THREADS and request.node.get_closest_marker("hosted"):
+        pytest.skip("about turns, and this engine has I/O threads")
 
 
 @pytest.fixture

@@ -139,6 +139,7 @@ def test_the_head_waits_for_room_in_a_full_socket_and_precedes_the_data(rig: Rig
     peer.expect(b"H" * 30_000, frame("data"))
 
 
+@pytest.mark.hosted
 def test_the_head_and_what_waits_go_out_in_one_call(rig: Rig, topic: Topic) -> None:
     peer, fd = rig.attach(topic)
     topic.publish("one")

@@ -176,6 +176,7 @@ def test_close_at_a_boundary_cuts_the_log_off_there(rig: Rig, topic: Topic, new_
     peer.expect(BYE)
 
 
+@pytest.mark.hosted
 def test_with_after_log_everything_published_until_now_comes_first(rig: Rig, topic: Topic) -> None:
     peer = rig.connect_in_mid_frame(topic, LARGE)
     topic.publish_many(["a", LARGE, "b"])

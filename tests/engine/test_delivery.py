@@ -112,6 +112,7 @@ def test_topics_do_not_mix(rig: Rig) -> None:
             peer.expect(*(frame(f"{number} in turn {turn}") for turn in range(10)))
 
 
+@pytest.mark.hosted
 def test_a_fan_out_to_many_is_cut_and_loses_nobody(rig: Rig, topic: Topic) -> None:
     peers = [rig.connect(topic) for _ in range(400)]
     for number in range(20):
@@ -122,6 +123,7 @@ def test_a_fan_out_to_many_is_cut_and_loses_nobody(rig: Rig, topic: Topic) -> No
     assert rig.memory_bytes == 0
 
 
+@pytest.mark.hosted
 def test_one_turn_serves_everybody_with_one_send_each(rig: Rig, topic: Topic) -> None:
     peers = [rig.connect(topic) for _ in range(5)]
     for number in range(50):
@@ -145,6 +147,7 @@ def test_subscribers_that_leave_during_the_fan_out_disturb_nobody(rig: Rig, topi
     assert rig.memory_bytes == 0
 
 
+@pytest.mark.hosted
 def test_one_that_leaves_between_two_slices_makes_nobody_miss_a_message(rig: Rig, topic: Topic) -> None:
     peers = [rig.connect(topic) for _ in range(1000)]
     topic.publish(bytes(20_000))
@@ -159,6 +162,7 @@ def test_one_that_leaves_between_two_slices_makes_nobody_miss_a_message(rig: Rig
     assert {len(peer.got) for peer in peers} == {20_004}
 
 
+@pytest.mark.hosted
 def test_what_is_published_between_two_slices_reaches_those_already_served_too(rig: Rig, topic: Topic) -> None:
     peers = [rig.connect(topic) for _ in range(1000)]
     topic.publish(bytes(20_000))

@@ -111,6 +111,7 @@ def test_a_condemned_one_gets_nothing_more_and_sends_nothing_more(make_rig: Make
     peer.expect(frame(bytes(20_000)))
 
 
+@pytest.mark.hosted
 def test_time_in_which_nobody_turned_the_engine_makes_nobody_stalled(make_rig: MakeRig) -> None:
     rig = make_rig(write_timeout=0.4)
     topic = rig.engine.topic("/lag")
@@ -220,6 +221,7 @@ def test_only_the_slow_one_is_condemned_and_the_others_get_everything(make_rig: 
     assert topic.log_bytes == 0
 
 
+@pytest.mark.hosted
 def test_many_are_condemned_at_once(make_rig: MakeRig) -> None:
     rig = make_rig(**OFTEN)
     topic = rig.engine.topic("/lag", max_lag_bytes=100_000)
@@ -236,6 +238,7 @@ def test_many_are_condemned_at_once(make_rig: MakeRig) -> None:
     assert rig.memory_bytes == 0
 
 
+@pytest.mark.hosted
 def test_the_bound_is_passed_in_the_very_round_in_which_the_clock_ticks(make_rig: MakeRig) -> None:
     """Two rules find the same one guilty in one round."""
     rig = make_rig(close_deadline=0.04)
@@ -247,6 +250,7 @@ def test_the_bound_is_passed_in_the_very_round_in_which_the_clock_ticks(make_rig
     assert [rig.condemned(peer) for peer in peers] == [Cause.TOO_FAR_BEHIND] * 2
 
 
+@pytest.mark.hosted
 def test_one_that_ends_in_the_round_that_finds_it_guilty_departs_with_its_own_cause(make_rig: MakeRig) -> None:
     rig = make_rig()
     topic = rig.engine.topic("/lag", max_lag_bytes=100_000)

@@ -105,6 +105,7 @@ def test_a_duplex_client_gets_its_own(rig: Rig, topic: Topic) -> None:
     client.expect(server_frame(b"mine"))
 
 
+@pytest.mark.hosted
 def test_a_round_reads_so_much_and_no_more_however_many_publishers_have_more(rig: Rig) -> None:
     publishers = [rig.connect(rig.engine.topic(f"/{number}"), PUBLISHER) for number in range(200)]
     data = frame(bytes(1000)) * 140  # more than two chunks each

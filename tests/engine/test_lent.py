@@ -183,6 +183,7 @@ def test_a_resume_of_what_is_not_lent_changes_nothing(rig: Rig, topic: Topic) ->
     assert (rig.lent(peer), rig.memory_bytes) == (b"hello", 5)
 
 
+@pytest.mark.hosted
 def test_a_lent_connection_that_goes_on_sending_keeps_the_engine_quiet(rig: Rig, topic: Topic) -> None:
     peer = rig.connect(topic, PUBLISHER)
     peer.send(b"first")

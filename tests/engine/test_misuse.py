@@ -17,7 +17,7 @@ from tests.support.frames import frame
 @pytest.mark.parametrize(
     "options",
     [
-        {"io_threads": 1},
+        {"io_threads": 17},
         {"io_threads": -1},
         {"max_memory_bytes": (1 << 20) - 1},
         {"max_memory_bytes": 0},
@@ -178,6 +178,7 @@ def collide(rig: Rig) -> list[MisuseError]:
     return errors
 
 
+@pytest.mark.hosted
 def test_turn_while_another_thread_is_in_it_is_misuse_and_harmless(rig: Rig) -> None:
     assert {str(error) for error in collide(rig)} == {
         "turn() is running in another thread; call it from one thread at a time"

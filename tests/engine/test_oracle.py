@@ -139,7 +139,7 @@ class Run:
             self.engine.send(one.peer.token, control)
             one.model.send(control)
             # Carried out now: what is published from here on may not overtake it.
-            self.turn()
+            self.carry_out()
 
     def end(self) -> None:
         one = self.some()
@@ -149,7 +149,7 @@ class Run:
         after_log = self.chance.random() < 0.5
         self.engine.end(one.peer.token, close, after_log=after_log, discard=self.chance.random() < 0.3)
         one.model.end(close, after_log)
-        self.turn()
+        self.carry_out()
 
     def abort(self) -> None:
         one = self.some()
@@ -176,8 +176,18 @@ class Run:
             one.peer.drain(self.chance.choice([1, 500, 5000, 50_000, 1 << 20]))
 
     def turn(self) -> None:
-        self.engine.turn(budget=self.chance.choice([0.0, 0.002]))
+        budget = self.chance.choice([0.0, 0.002])
+        if not self.engine.io_threads:
+            self.engine.turn(budget=budget)
+        elif budget:
+            self.rig.settle()
         self.collect()
+
+    def carry_out(self) -> None:
+        """What was ordered until now."""
+        if self.engine.io_threads:
+            self.rig.settle()
+        self.turn()
 
     # --- the shell's part ---
 
@@ -193,6 +203,7 @@ class Run:
                 close = frame(b"\x03\xf5", CLOSE)
                 self.engine.end(token, close)
                 one.model.end(close, after_log=False)
+                one.model.condemned = True
             else:
                 somebodys_doing = not one.model.open
                 assert somebodys_doing, f"departed with cause {detail}"

@@ -128,6 +128,7 @@ def test_a_duplex_clients_own_cursor_does_not_stop_its_own_socket(rig: Rig, topi
     assert not is_read(rig, other)
 
 
+@pytest.mark.hosted  # with threads one of them is reviewed before the other
 def test_two_duplex_clients_far_behind_hold_each_other(rig: Rig, topic: Topic) -> None:
     both = [rig.connect_slow(topic, DUPLEX) for _ in range(2)]
     topic.publish(FAR)

@@ -9,6 +9,8 @@ from tests.support.engine import Rig
 from tests.support.frames import CLOSE, frame
 from tests.support.sockets import readable, unix_pair
 
+pytestmark = pytest.mark.hosted
+
 
 @pytest.fixture
 def topic(rig: Rig) -> Topic:

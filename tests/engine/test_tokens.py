@@ -153,7 +153,7 @@ def do_something(chance: random.Random, rig: Rig, topics: list[Topic], peer: Pee
             with contextlib.suppress(OSError):  # closed, reset or full: as it happens
                 peer.socket.send(bytes(chance.randrange(1, 2000)))
         case _:
-            engine.turn(budget=0.0)
+            rig.turn()
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -93,6 +93,7 @@ def test_a_topic_the_program_holds_stays_the_same_when_it_is_forgotten(rig: Rig)
     assert rig.engine.topics_kept() == [held]
 
 
+@pytest.mark.hosted
 def test_forgetting_while_there_is_still_work_for_the_topic_is_safe(rig: Rig) -> None:
     for _ in range(20):
         topic = rig.engine.topic("/a")
@@ -136,7 +137,7 @@ def test_an_engine_in_a_cycle_is_collected_with_all_it_holds() -> None:
 
     class Host:
         def __init__(self) -> None:
-            self.engine = Engine()
+            self.engine = Engine(io_threads=0)
             self.topics = [self.engine.topic(f"/{number}") for number in range(3)]
             self.partials = [topic.partial() for topic in self.topics]
             self.me = self
@@ -171,7 +172,7 @@ def test_an_engine_in_a_cycle_is_collected_with_all_it_holds() -> None:
 
 def test_an_engine_that_is_dropped_without_close_ends_its_connections() -> None:
     before = descriptors()
-    engine = Engine()
+    engine = Engine(io_threads=0)
     ours, theirs = unix_pair()
     engine.start(engine.attach(engine.topic("/a"), role=2)[0], ours.detach())
     engine.turn()
@@ -196,7 +197,7 @@ def test_a_partial_that_is_still_held_keeps_its_memory(make_rig: Callable[..., R
 
 
 def test_a_closed_engine_with_topics_in_use_can_be_collected() -> None:
-    engine = Engine()
+    engine = Engine(io_threads=0)
     topic = engine.topic("/a")
     ours, theirs = unix_pair()
     engine.start(engine.attach(topic, role=2)[0], ours.detach())
@@ -215,7 +216,7 @@ def test_a_process_that_ends_with_an_engine_in_full_flight_ends_well(before_exit
     code = f"""
 import socket, sys
 from fastfan import *
-engine = Engine()
+engine = Engine(io_threads=0)
 topic = engine.topic("/a")
 ends = []
 for role in (1, 2, 3):

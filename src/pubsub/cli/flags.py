@@ -35,6 +35,7 @@ _HELP: Final = {
     "max_lingering_topics": "How many empty topics keep them.",
     "max_head_bytes": "The largest HTTP request head.",
     "lane": "Well-formed messages go from socket to log without Python; off, all go through wsproto.",
+    "io_threads": "Native threads that serve the sockets, whatever Python does; 0: Python's event loop does it.",
 }
 
 # What an absent value stands for; where None is a default, and for the empty list of origins.
