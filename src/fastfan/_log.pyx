@@ -28,8 +28,8 @@ from fastfan._sync cimport (
     add_fetch, load_acquire, mutex_destroy, mutex_init, store_release, store_release_pointer,
 )
 
-cdef extern from "scanner.h" nogil:
-    void scan_unmask(uint8_t *out, const uint8_t *masked, size_t nbytes, uint32_t key)
+cdef extern from "unmask.h" nogil:
+    void scan_unmask "unmask"(uint8_t *out, const uint8_t *masked, size_t nbytes, uint32_t key)
 
 cdef enum:
     PARTIAL_FIRST = 4096        # first room for a message that arrives in pieces; doubled when full

@@ -1,7 +1,12 @@
-/* Client frames: what begins at a byte, and how its payload is unmasked (RFC 6455 sections 5.2 and 5.3).
+/* Client frames: what begins at a byte (RFC 6455 section 5.2). The payload behind it is unmask.h's.
+ *
+ *     scan_header()    a header that is here    ──► SCAN_FRAME, and `frame` says what and how much
+ *                      one that goes on later   ──► SCAN_MORE: call again from its first byte
+ *                      none                     ──► SCAN_MALFORMED, whatever comes behind it
  *
  * Contract: only what holds for a frame by itself is judged here; whether it may come now (a continuation without a
- * beginning, a message inside another) is the caller's to know. Reads `have` bytes at most. Any thread, no state.
+ * beginning, a message inside another) is the caller's to know, and so is what it may be as large as. Reads `have`
+ * bytes at most. `frame` holds something at SCAN_FRAME only. Any thread, no state.
  */
 #ifndef FASTFAN_SCANNER_H
 #define FASTFAN_SCANNER_H
@@ -9,25 +14,34 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SCAN_CONTINUATION = 0x0, SCAN_TEXT = 0x1, SCAN_BINARY = 0x2, SCAN_CONTROL = 0x8, SCAN_PONG = 0xA };
+/* Opcodes (section 5.2). From SCAN_CONTROL on they are control frames, which come between the fragments of a message
+ * too and have at most SCAN_CONTROL_MAX bytes of payload (section 5.5). */
+enum {
+    SCAN_CONTINUATION = 0x0,
+    SCAN_TEXT = 0x1,
+    SCAN_BINARY = 0x2,
+    SCAN_CONTROL = 0x8,
+    SCAN_CLOSE = 0x8,
+    SCAN_PING = 0x9,
+    SCAN_PONG = 0xA,
+    SCAN_CONTROL_MAX = 125
+};
 
 enum scan {
     SCAN_FRAME,         /* a header is here, and well-formed; its payload may not be */
     SCAN_MORE,          /* the header is cut */
-    SCAN_MALFORMED      /* RSV bits, opcode, no mask, a length not in its shortest form, a control frame against 5.5 */
+    SCAN_MALFORMED      /* RSV bits, opcode, no mask, a length not in its shortest form or over 63 bits, a control frame
+                           against 5.5: said as soon as the two bytes, or the length behind them, are here */
 };
 
 struct client_frame {
-    uint64_t payload_bytes;
-    uint32_t key;               /* its four bytes, as they lie */
+    uint64_t payload_bytes;     /* below 2^63: adding header_bytes does not overflow */
+    uint32_t key;               /* its four bytes, as they lie: unmask() wants it so */
     uint8_t header_bytes;       /* key included: 6, 8 or 14 */
     uint8_t opcode;
-    uint8_t fin;
+    uint8_t fin;                /* not 0: the last fragment, or the whole message */
 };
 
 enum scan scan_header(const uint8_t *data, size_t have, struct client_frame *frame);
-
-/* `out` and `in` do not overlap; neither needs an alignment. */
-void scan_unmask(uint8_t *out, const uint8_t *in, size_t bytes, uint32_t key);
 
 #endif

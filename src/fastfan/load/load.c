@@ -1,6 +1,6 @@
 #include "inside.h"
 
-#include "../scanner.h"
+#include "../unmask.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -161,7 +161,7 @@ void send_control(struct load *l, int number, enum opcode opcode, const uint8_t 
     uint8_t frame[CONTROL_BYTES] = {(uint8_t)(0x80 | opcode), (uint8_t)(0x80 | size)};
     uint32_t key = random_word(l);
     memcpy(frame + 2, &key, 4);
-    scan_unmask(frame + 6, payload, size, key);
+    unmask(frame + 6, payload, size, key);
     if (!publisher_keeps(l, number, frame, 6 + size)) send(l->connections[number].fd, frame, 6 + size, MSG_NOSIGNAL);
 }
 

@@ -11,7 +11,7 @@
 #include "inside.h"
 
 #include "../frame.h"
-#include "../scanner.h"
+#include "../unmask.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -139,7 +139,7 @@ static void make_frames(struct load *l, uint32_t id, uint64_t now) {
         uint32_t key = random_word(l);
         mark(l, name, size, time - l->start_ns);
         p->end += write_head(l, p->frames + p->end, size, key);
-        scan_unmask(p->frames + p->end, l->payload, size, key);     /* its own inverse */
+        unmask(p->frames + p->end, l->payload, size, key);     /* its own inverse */
         p->end += size;
         if (l->plan.window) p->made_ns[p->made % l->plan.window] = time;
         p->made++;
