@@ -28,7 +28,7 @@ BUILD := PYTHON=$(BIN)/python tools/build.sh
 QUIETLY = $(1) >build/log 2>&1 || { tail -n 40 build/log; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types cover asan tsan test-threads bench bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean
+.PHONY: help serve test lint types cover asan tsan test-threads bench bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean fuzz
 
 help: ## this menu
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3.12]'
@@ -73,6 +73,9 @@ tsan: $(DEVELOP) ## the engine's tests, with two I/O threads, on an engine built
 
 test-threads: $(DEVELOP) engine ## the engine's tests once more, with two I/O threads
 	@FASTFAN_IO_THREADS=$${FASTFAN_IO_THREADS:-2} python -m pytest $(ARGS) tests/engine
+
+fuzz: ## random bytes for the codec's C, under ASan and UBSan: make fuzz ARGS="seconds=600 targets=utf8"
+	@tests/fuzz/run.sh $(ARGS)
 
 bench: $(DEVELOP) engine ## the benchmarks, ours beside bare C: make bench ARGS="paced"; ARGS=--help: which there are
 	@python -m benchmarks $(ARGS)
