@@ -40,6 +40,7 @@ run() { # run TARGET FLAG-OR-PATH...
         echo "$target: FAILED with seed=$seed"
         return 1
     fi
+    [ -n "$input" ] && echo "$target: holds for $input" && return
     echo "$target: $(tail -n 1 "$out/$target.log"), seed=$seed"
 }
 
