@@ -20,6 +20,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from fastfan import Overloaded
+from fastfan._upgrade import scan_upgrade
 from pubsub.connection import Connection, ServerUpgrade
 from pubsub.events import Event
 from pubsub.handshake import Admission, Refusal, Request, admit
@@ -74,6 +75,7 @@ class Door:
         self._engine = engine
         self._topic = topic
         self._options = options
+        self._scan = scan_upgrade if options.lane else None
         self._sessions = sessions
         self._streams = streams
         self._loop = asyncio.get_running_loop()
@@ -99,7 +101,7 @@ class Door:
                 self._pause(error)
                 return
             sock.setblocking(False)
-            arrival = _Arrival(sock, ServerUpgrade(max_head_bytes=self._options.max_head_bytes))
+            arrival = _Arrival(sock, ServerUpgrade(max_head_bytes=self._options.max_head_bytes, scan=self._scan))
             # Most clients have sent their request by now: then no reader is needed at all.
             if self._receive(arrival):
                 self._arrivals[arrival.fileno] = arrival
