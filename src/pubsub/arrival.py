@@ -15,7 +15,6 @@ import asyncio
 import errno
 import logging
 import socket
-import uuid
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from fastfan._upgrade import scan_upgrade
 from pubsub.connection import Connection, ServerUpgrade
 from pubsub.events import Event
 from pubsub.handshake import Admission, Refusal, Request, admit
-from pubsub.session import Session, Sessions
+from pubsub.session import Session, Sessions, new_uid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,7 +169,7 @@ class Door:
     def _hand_over(self, arrival: _Arrival, upgrade: ServerUpgrade, admission: Admission) -> None:
         topic = self._topic(admission.topic)
         token, epoch, offset = self._engine.attach(topic, role=admission.role.value)
-        session = Session(token, topic, admission.role, admission.name, uuid.uuid4().bytes)
+        session = Session(token, topic, admission.role, admission.name, new_uid())
         try:
             head = upgrade.accept(
                 subprotocol=admission.subprotocol,

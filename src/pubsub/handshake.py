@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from pubsub.errors import shown
@@ -52,8 +53,7 @@ class Role(enum.Flag):
     DUPLEX = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request as it came. `headers` have their names in lower case; Host and subprotocols stand apart from them.
 
     `host` is that of the target where the target is a whole URL (RFC 9112 section 3.2.2), else the Host header's.
@@ -65,8 +65,7 @@ class Request:
     subprotocols: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """What an accepted request gets."""
 
     topic: str

@@ -11,7 +11,7 @@ what `Publisher.flush()` relies on.
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pubsub.eventstream import EventStreams
     from pubsub.options import Options
 
-__all__ = ["Session", "Sessions"]
+__all__ = ["Session", "Sessions", "new_uid"]
 
 _JOINED = ((Role.PUBLISHER, EventType.PUBLISHER_JOINED), (Role.SUBSCRIBER, EventType.SUBSCRIBER_JOINED))
 _LEFT = ((Role.PUBLISHER, EventType.PUBLISHER_LEFT), (Role.SUBSCRIBER, EventType.SUBSCRIBER_LEFT))
@@ -40,6 +40,14 @@ _VERDICTS = {
     Cause.MEMORY: (closing.TRY_LATER, "too full: the farthest behind when max_memory_bytes was reached"),
     Cause.NO_PONG: (closing.INTERNAL, "no pong within pong_deadline"),
 }
+
+
+def new_uid() -> bytes:
+    """The 16 bytes of a random UUID (RFC 9562 section 5.4), without uuid's object for it."""
+    uid = bytearray(os.urandom(16))
+    uid[6] = uid[6] & 0x0F | 0x40
+    uid[8] = uid[8] & 0x3F | 0x80
+    return bytes(uid)
 
 
 class Session:
@@ -73,7 +81,8 @@ class Session:
     @property
     def client_id(self) -> str:
         """`NAME-UUID4`, as the Go program has it: without a name it begins with the hyphen."""
-        return f"{self.name}-{uuid.UUID(bytes=self.uid)}"
+        digits = self.uid.hex()
+        return f"{self.name}-{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
     def protocol(self) -> Connection:
         # Made when it is first needed: an idle subscriber has none.
