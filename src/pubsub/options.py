@@ -53,7 +53,8 @@ class Options:
       allow_origins             origins of browsers that may connect, besides the server's own: exact (`https://a.example`),
                                 with `*` for one label and `**` for any (`https://*.a.example`), or `*` alone for all
       max_lingering_topics      how many empty topics keep their epoch
-      lane                      well-formed messages go from socket to log without Python; False: all through wsproto
+      lane                      well-formed messages go from socket to log without Python, plain upgrades without
+                                wsproto; False: all through wsproto
       io_threads                native threads that serve the sockets without the GIL, at most 16; 0: the event loop does
     """
 

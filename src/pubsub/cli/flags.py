@@ -34,7 +34,7 @@ _HELP: Final = {
     "topic_linger": "How long an empty topic keeps its epoch and its next offset.",
     "max_lingering_topics": "How many empty topics keep them.",
     "max_head_bytes": "The largest HTTP request head.",
-    "lane": "Well-formed messages go from socket to log without Python; off, all go through wsproto.",
+    "lane": "Well-formed messages and plain upgrades take a shortcut in C; off, all go through wsproto.",
     "io_threads": "Native threads that serve the sockets, whatever Python does; 0: Python's event loop does it.",
 }
 
