@@ -83,7 +83,8 @@ _LINES += ["GET  {} HTTP/1.1", "GET {} HTTP/1.1 ", "GET {}", "\r\nGET {} HTTP/1.
 _TARGETS = ["/t", "/", "/a%20b?name=c&pubsub=publisher", "//", "/?pubsub=duplex", "/t?pubsub=nothing", "/t#x", "*"]
 _TARGETS += ["http://a.example/t", "t", "", "/\xe9", "/a b", "/\x7f", "/t?name=" + "n" * 65, "/" + "t" * 300]
 _HOSTS = ["example.com:8080", "127.0.0.1", "[::1]:80", "a_b.example", "EXAMPLE.com", "[::1", "a@b", "a:", "a:123456"]
-_HOSTS += ["xn--bcher-kva.example", "XN--a", "a--b", "a..b", "", "a b", "a" * 64 + ".b", "a" * 300, "b\xfccher", "."]
+_HOSTS += ["xn--bcher-kva.example", "xn--999999999.a", "XN--a", "a--b", "a..b", ".", "", "a b", "b\xfccher"]
+_HOSTS += ["a" * 64 + ".b", "a" * 300]
 _KEYS = [KEY, "AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAB==", KEY[:-1], KEY + "=", "a" * 24, ""]
 _NEEDED = {
     "Host": _HOSTS,
@@ -93,7 +94,7 @@ _NEEDED = {
     "Sec-WebSocket-Version": ["13", "8", "013", "13, 8", "", "13\x0b"],
 }
 _MORE = {
-    "pubsub": ["subscriber", "publisher", "duplex", "check", "Publisher", "nothing", "", "publisher\t"],
+    "pubsub": ["subscriber", "publisher", "duplex", "check", "Publisher", "nothing", "", "publisher ", "publisher\t"],
     "pubsub-client-name": ["sensor", "a.b_c~d-e", "n" * 65, "a b", "", "a/b"],
     "Sec-WebSocket-Protocol": ["pubsub", "pubsub.publisher, pubsub", "chat", ",", " , pubsub.duplex ,", "a,\tpubsub"],
     "Sec-WebSocket-Extensions": ["permessage-deflate; client_max_window_bits", "", "x, y"],
@@ -101,7 +102,8 @@ _MORE = {
     "Content-Length": ["0", "3", "00", "x"],
     "Transfer-Encoding": ["chunked", "identity"],
     "Expect": ["100-continue"],
-    "X-Anything": ["value", "two words", "two  words", "\x01", "\xe9", "a\r\n b", "a\rb", "a\nb", "a\x00b", "a\x7fb"],
+    "X-Anything": ["value", "two words", "two  words", " x", "x  ", "\x01", "\xe9", "a\x00b", "a\x7fb"],
+    "X-Lines": ["value", "a\r\n b", "a\r\nb", "a\rb", "a\nb"],
     "Cookie": ["a=b; c=d", '"\\', "c" * 900],
     "X Odd": ["x"],
     "X-Odd ": ["x"],
