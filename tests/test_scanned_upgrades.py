@@ -136,6 +136,8 @@ def test_a_scanned_request_too_is_accepted_once_and_only_with_what_it_offers() -
     upgrade.receive(upgrade_head(ROLE))
     with pytest.raises(MisuseError, match="pubsub"):
         upgrade.accept(subprotocol="pubsub")
+    with pytest.raises(MisuseError, match="more than one line"):
+        upgrade.accept(headers=[(b"pubsub-client-id", b"-1\r\nSet-Cookie: a=b")])
     upgrade.accept()
     with pytest.raises(MisuseError, match="accept once"):
         upgrade.accept()

@@ -1,6 +1,7 @@
 """The WebSocket protocol, bytes in and bytes out: the only module that imports wsproto.
 
-    ServerUpgrade   a client's request   ->  Request or Refusal;  accept() -> the 101
+    ServerUpgrade   a client's request   ->  Request or Refusal;  accept() -> the 101.  A plain request may be read by a
+                                             scanner that the caller lends; then no wsproto object is made for it
     ClientUpgrade   our request          ->  Accepted or an error
     Connection      after either: frames ->  Piece, Ping, Pong, Closed
 
@@ -305,6 +306,8 @@ def _switching(key: bytes, request: Request, subprotocol: str | None, headers: H
             raise ProtocolError(f"unexpected subprotocol {subprotocol}")
         head += b"\r\nSec-WebSocket-Protocol: " + subprotocol.encode("ascii")
     for name, value in headers:
+        if b"\r" in value or b"\n" in value:
+            raise ProtocolError(f"header {name!r} is of more than one line")
         head += b"\r\n%b: %b" % (name, value)
     return head + b"\r\n\r\n"
 
