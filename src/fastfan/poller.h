@@ -1,8 +1,10 @@
 /* Waiting for many sockets, one wake-up and one periodic tick.
  *
- * Contract: readiness is told once, when it begins (edge); it holds until a call on the socket returned EAGAIN.
- * So the caller remembers it, and a poller never has to be told about a connection that is not to be read.
- * Threads: poller_wake() and poller_pending() any; everything else the one that waits.
+ * Contract: readiness is told once, when it begins (edge); it holds until a call on the socket returned EAGAIN, or moved
+ * less than it was asked to. So the caller remembers it, and a poller never has to be told about a connection that is not
+ * to be read. It has to be told when readiness ended (poller_rearm): not every system sees that by itself.
+ * Threads: poller_wake() and poller_pending() any; poller_fileno() any while all waits are with timeout 0; everything
+ * else the one that waits.
  * Ownership: the poller owns its own descriptors, never a socket's. Results are counts or -errno.
  */
 #ifndef FASTFAN_POLLER_H
@@ -17,7 +19,7 @@ enum { READY_READ = 1, READY_WRITE = 2, READY_HANGUP = 4 };
 #define POLLER_TICK (UINT64_MAX - 1)
 
 struct poller {
-    int fd;      /* readable while poller_wait() has something to tell: a host's loop may watch it */
+    int fd;               /* poller_fileno()'s */
     int wake_fd;
     int tick_fd;
 };
@@ -31,11 +33,18 @@ int poller_open(struct poller *poller);
 void poller_close(struct poller *poller);
 int poller_add(struct poller *poller, int fd, uint64_t token);
 int poller_remove(struct poller *poller, int fd);
+/* What of `ready` a call on the socket has used up, and is to be told again. A descriptor that was not added, or is
+ * negative, is passed over. */
+void poller_rearm(struct poller *poller, int fd, uint32_t ready);
 /* Fills `events`; timeout in milliseconds, 0 looks only, -1 waits for ever. */
 int poller_wait(struct poller *poller, struct poller_event *events, int count, int timeout_ms);
 void poller_wake(struct poller *poller);
 /* Whether poller_wait() would have something to tell, without taking it. Any thread. */
 int poller_pending(struct poller *poller);
+/* A descriptor that is readable while poller_wait() has something to tell, for a host's loop to watch; or -errno. Always
+ * the same one. It has looked when this returns; from then on, where the kernel has no such descriptor, a thread looks,
+ * and the host may learn of a socket some microseconds later than poller_wait() would. */
+int poller_fileno(struct poller *poller);
 /* A tick every `interval_ns` from now on; 0 ends it. */
 int poller_tick(struct poller *poller, uint64_t interval_ns);
 

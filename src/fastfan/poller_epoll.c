@@ -45,6 +45,13 @@ int poller_remove(struct poller *poller, int fd) {
     return epoll_ctl(poller->fd, EPOLL_CTL_DEL, fd, &unused) == 0 ? 0 : -errno;
 }
 
+/* The kernel sees by itself that a socket is used up. */
+void poller_rearm(struct poller *poller, int fd, uint32_t ready) {
+    (void)poller;
+    (void)fd;
+    (void)ready;
+}
+
 int notifier_open(void) {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return fd < 0 ? -errno : fd;
@@ -91,6 +98,8 @@ int poller_pending(struct poller *poller) {
 }
 
 void poller_wake(struct poller *poller) { notifier_signal(poller->wake_fd); }
+
+int poller_fileno(struct poller *poller) { return poller->fd; }
 
 int poller_tick(struct poller *poller, uint64_t interval_ns) {
     struct timespec step = {.tv_sec = (time_t)(interval_ns / 1000000000u), .tv_nsec = (long)(interval_ns % 1000000000u)};

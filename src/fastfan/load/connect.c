@@ -93,8 +93,10 @@ static void read_answer(struct load *l, int number, bool at_end) {
     char head[HEAD_BYTES + 1];
     int fd = l->connections[number].fd;
     ssize_t got = recv(fd, head, HEAD_BYTES, MSG_PEEK);
-    if (got < 0 && errno == EAGAIN) return;
-    if (got <= 0) return failed(l, number, "the server closed the connection in place of an answer", got ? errno : 0);
+    int error = errno;
+    poller_rearm(&l->poller, fd, READY_READ);
+    if (got < 0 && error == EAGAIN) return;
+    if (got <= 0) return failed(l, number, "the server closed the connection in place of an answer", got ? error : 0);
     head[got] = 0;
     char *end = strstr(head, "\r\n\r\n");
     if (!end && got == HEAD_BYTES) return refused(l, number, head, "its head is over 8192 bytes");

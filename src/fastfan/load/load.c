@@ -88,7 +88,8 @@ struct load *load_new(const struct load_plan *plan) {
     l->publishers_a_topic = (plan->publishers + plan->topics - 1) / plan->topics;
     mutex_init(&l->showing);
     int result = poller_open(&l->poller);
-    if (result == 0 && find_server(l) && connections_begin(l) && subscribers_begin(l) && publishers_begin(l)) return l;
+    if (result == 0) result = poller_fileno(&l->poller);
+    if (result >= 0 && find_server(l) && connections_begin(l) && subscribers_begin(l) && publishers_begin(l)) return l;
     load_free(l);
     errno = result < 0 ? -result : ENOMEM;
     return NULL;

@@ -162,6 +162,7 @@ static size_t publish(struct load *l, uint32_t id, uint64_t now) {
     if (sent < 0 && errno != EAGAIN) return drop(l, number, 1006), 0;
     p->begin += sent > 0 ? (size_t)sent : 0;
     p->blocked = p->begin < p->end;
+    if (p->blocked) poller_rearm(&l->poller, l->connections[number].fd, READY_WRITE);
     l->unsent -= !p->blocked;
     if (p->control_size || message_due(l, id, now, &unused)) queue(l, id);
     if (sent > 0 && l->plan.subscribers == l->plan.slow + l->plan.stalled) l->last_ns = now;  /* no other progress */

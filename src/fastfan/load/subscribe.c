@@ -254,7 +254,9 @@ static void on_end(struct load *l, int number) {
 /* Bytes read; 0 when there are none for now, or no more. */
 static size_t read_once(struct load *l, int number, size_t limit) {
     ssize_t got = recv(l->connections[number].fd, l->buffer + HELD_BYTES, limit, 0);
-    if (got < 0 && errno == EAGAIN) return 0;
+    int error = errno;
+    if (got < (ssize_t)limit) poller_rearm(&l->poller, l->connections[number].fd, READY_READ);
+    if (got < 0 && error == EAGAIN) return 0;
     if (got <= 0) return on_end(l, number), 0;
     l->now = clock_ns();
     take(l, number, (size_t)got);
