@@ -23,7 +23,7 @@ from fastfan._pool cimport pool_short
 from fastfan._sync cimport add_fetch, count_up, exchange_full, load_acquire, set_bits_full
 from fastfan._loop cimport CHUNK_BYTES
 from fastfan._mailbox cimport EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, outbox_put, poller
-from fastfan._sink cimport MORE, Flush, sink_control_left, sink_flush, sink_free_buffers, sink_move
+from fastfan._sink cimport BLOCKED, MORE, Flush, sink_control_left, sink_flush, sink_free_buffers, sink_move
 from fastfan._table cimport table_drop
 from fastfan._waitlist cimport waitlist_add, waitlist_remove, waitlist_take
 
@@ -32,7 +32,10 @@ cdef extern from "clock.h" nogil:
     uint64_t clock_ns()
 
 cdef extern from "poller.h" nogil:
+    enum:
+        READY_READ, READY_WRITE
     int poller_remove(poller *poll, int fd)
+    void poller_rearm(poller *poll, int fd, uint32_t ready)
 
 cdef extern from "wire.h" nogil:
     ssize_t wire_receive(int fd, void *buffer, size_t nbytes)
@@ -79,11 +82,14 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
         count_up(&loop.counters.received_bytes, <uint64_t>got)
         # A short read emptied the socket; the end of the stream, once told, is still to be read.
         sink.readable = got == wanted or sink.hangup
+        if not sink.readable:
+            poller_rearm(&loop.poll, sink.fd, READY_READ)
         sink.ping = PING_NONE if sink.ping == PING_TAKEN else sink.ping
         if sink.readable and not sink.lent and sink.state != GONE:
             waitlist_add(&loop.reading, sink)
     elif got == -EAGAIN:
         sink.readable = False
+        poller_rearm(&loop.poll, sink.fd, READY_READ)
     elif got == 0:
         connection_end(loop, sink, CAUSE_CLOSED if sink.close_sent else CAUSE_LEFT, False)
     else:
@@ -120,6 +126,7 @@ cdef void discard(Loop *loop, Sink *sink) noexcept nogil:
         calls += 1
     if got == -EAGAIN:
         sink.readable = False
+        poller_rearm(&loop.poll, sink.fd, READY_READ)
     elif got <= 0:
         connection_end(loop, sink, CAUSE_CLOSED, False)
 
@@ -179,6 +186,8 @@ cdef void connection_flush(Loop *loop, Sink *sink) noexcept nogil:
     count_up(&loop.counters.sent_bytes, sent_bytes)
     if outcome == MORE:
         dirty_mark(loop, sink.view)
+    elif outcome == BLOCKED:
+        poller_rearm(&loop.poll, sink.fd, READY_WRITE)
     if was_viewed and not sink.in_view:
         note_live(loop, sink.view)
     if had_close and sink.close_sent and sink.state == PEER_CLOSED:

@@ -31,7 +31,7 @@ cdef extern from "threads.h" nogil:
     void fork_guard_remove(fork_guard *guard)
 
 cdef extern from "poller.h" nogil:
-    void notifier_close(int fd)
+    void notifier_close(int fd, int signal_fd)
 
 
 # Seconds: a century, which nanoseconds in 64 bits hold with room to spare.
@@ -157,4 +157,4 @@ cdef void orphan(void *of) noexcept nogil:
     for index in range(shared.count):
         loop_orphan(&shared.loops[index])
     if shared.outbox.fd >= 0:
-        notifier_close(shared.outbox.fd)
+        notifier_close(shared.outbox.fd, shared.outbox.signal_fd)

@@ -171,6 +171,8 @@ class Engine(Core):
     def work_fileno(self) -> int:
         """A descriptor that is readable while `turn()` has work. The engine's own; never read or close it.
 
+        Always the same one. Where the system has no such thing (no epoll), the first call begins a thread that watches
+        the sockets for it; OSError when there is no thread to be had.
         Raises MisuseError where the engine has I/O threads.
         """
 

@@ -10,6 +10,7 @@ that the program holds stays as well.
 import atexit
 import collections
 import enum
+import os
 import threading
 import weakref
 
@@ -28,7 +29,7 @@ from fastfan._loop cimport Counters, Loop, loop_turn, loops_come_to_rest
 from fastfan._mailbox cimport (
     COMMAND_ABORT, COMMAND_BEAT, COMMAND_CLOSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, COMMAND_WANT_ROOM,
     EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, EVENT_ROOM, THEN_AWAIT, THEN_DISCARD, Command, CommandKind, Event,
-    command_new, inbox_post, outbox_take,
+    command_new, inbox_post, outbox_take, poller,
 )
 from fastfan._table cimport LOOP_SHIFT, table_new
 from fastfan._topic cimport Topic
@@ -38,6 +39,9 @@ from fastfan.errors import MisuseError, Overloaded
 
 cdef extern from "clock.h" nogil:
     uint64_t clock_ns()
+
+cdef extern from "poller.h" nogil:
+    int poller_fileno(poller *poll)
 
 
 class Cause(enum.IntEnum):
@@ -227,9 +231,13 @@ cdef class Engine(Core):
         return events
 
     def work_fileno(self):
+        cdef int fd
         self.check_open()
         self._check_hosted("work_fileno()")
-        return self.shared.loops.poll.fd
+        fd = poller_fileno(&self.shared.loops.poll)
+        if fd < 0:
+            raise OSError(-fd, os.strerror(-fd))
+        return fd
 
     def events_fileno(self):
         self.check_open()

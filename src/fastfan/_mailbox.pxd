@@ -71,6 +71,7 @@ cdef struct Outbox:
     Event *events_last
     bint signaled
     int fd                      # readable while there are events
+    int signal_fd
 
 cdef void inbox_init(Inbox *inbox, poller *waker) noexcept nogil
 cdef void inbox_shut(Inbox *inbox) noexcept nogil

@@ -13,10 +13,10 @@ from fastfan._sync cimport exchange_full, mutex_destroy, mutex_init, mutex_lock,
 
 cdef extern from "poller.h" nogil:
     void poller_wake(poller *waker)
-    int notifier_open()
-    void notifier_signal(int fd)
+    int notifier_open(int *signal_fd)
+    void notifier_signal(int signal_fd)
     void notifier_clear(int fd)
-    void notifier_close(int fd)
+    void notifier_close(int fd, int signal_fd)
 
 
 # --- commands: any thread posts, the loop takes ---------------------------------------------------------------------
@@ -138,7 +138,7 @@ cdef bint inbox_sleep(Inbox *inbox) noexcept nogil:
 cdef int outbox_init(Outbox *outbox) noexcept nogil:
     memset(outbox, 0, sizeof(Outbox))
     mutex_init(&outbox.lock)
-    outbox.fd = notifier_open()
+    outbox.fd = notifier_open(&outbox.signal_fd)
     return outbox.fd
 
 
@@ -146,7 +146,7 @@ cdef void outbox_shut(Outbox *outbox) noexcept nogil:
     """Closes the descriptor; events can still be taken."""
     mutex_lock(&outbox.lock)
     if outbox.fd >= 0:
-        notifier_close(outbox.fd)
+        notifier_close(outbox.fd, outbox.signal_fd)
         outbox.fd = -1
     mutex_unlock(&outbox.lock)
 
@@ -179,7 +179,7 @@ cdef bint outbox_put(Outbox *outbox, EventKind kind, uint64_t token, int detail,
     outbox.events_last = event
     if not outbox.signaled and outbox.fd >= 0:
         outbox.signaled = True
-        notifier_signal(outbox.fd)
+        notifier_signal(outbox.signal_fd)
     mutex_unlock(&outbox.lock)
     return True
 

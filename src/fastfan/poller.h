@@ -22,6 +22,7 @@ struct poller {
     int fd;               /* poller_fileno()'s */
     int wake_fd;
     int tick_fd;
+    struct poll_set *set; /* the sockets, where the kernel does not keep them */
 };
 
 struct poller_event {
@@ -54,10 +55,11 @@ void poller_precise(void);
 /* The calling thread's name, as the system's tools show it; where the system has that. */
 void poller_name_thread(const char *name);
 
-/* A descriptor of the same kind as poller_wake()'s, for telling another loop: readable from signal to clear. */
-int notifier_open(void);
-void notifier_signal(int fd);
+/* A descriptor for telling another loop: readable from signal to clear. One signals at `signal_fd`, which may be the same;
+ * opening gives both, or -errno. */
+int notifier_open(int *signal_fd);
+void notifier_signal(int signal_fd);
 void notifier_clear(int fd);
-void notifier_close(int fd);
+void notifier_close(int fd, int signal_fd);
 
 #endif

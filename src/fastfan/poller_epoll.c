@@ -16,6 +16,7 @@ static int watch(struct poller *poller, int fd, uint64_t token, uint32_t interes
 }
 
 int poller_open(struct poller *poller) {
+    poller->set = NULL;
     poller->fd = epoll_create1(EPOLL_CLOEXEC);
     poller->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     poller->tick_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -52,15 +53,16 @@ void poller_rearm(struct poller *poller, int fd, uint32_t ready) {
     (void)ready;
 }
 
-int notifier_open(void) {
+int notifier_open(int *signal_fd) {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    *signal_fd = fd;
     return fd < 0 ? -errno : fd;
 }
 
-void notifier_signal(int fd) {
+void notifier_signal(int signal_fd) {
     uint64_t one = 1;
     /* A full counter (EAGAIN) is readable already. */
-    while (write(fd, &one, sizeof one) < 0 && errno == EINTR) continue;
+    while (write(signal_fd, &one, sizeof one) < 0 && errno == EINTR) continue;
 }
 
 /* The counter of an eventfd or timerfd goes back to zero, so that it can become readable again. */
@@ -69,7 +71,10 @@ void notifier_clear(int fd) {
     while (read(fd, &count, sizeof count) < 0 && errno == EINTR) continue;
 }
 
-void notifier_close(int fd) { close(fd); }
+void notifier_close(int fd, int signal_fd) {
+    (void)signal_fd;
+    close(fd);
+}
 
 static uint32_t to_ready(uint32_t events) {
     uint32_t ready = 0;
