@@ -28,7 +28,7 @@ BUILD := PYTHON=$(BIN)/python tools/build.sh
 QUIETLY = $(1) >build/log 2>&1 || { tail -n 40 build/log; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types cover asan tsan test-threads bench bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean fuzz
+.PHONY: help serve test lint types cover asan tsan test-threads bench bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean fuzz test-poll
 
 help: ## this menu
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3.12]'
@@ -76,6 +76,10 @@ test-threads: $(DEVELOP) engine ## the engine's tests once more, with two I/O th
 
 fuzz: ## random bytes for the codec's C, under ASan and UBSan: make fuzz ARGS="seconds=600 targets=utf8"
 	@tests/fuzz/run.sh $(ARGS)
+
+test-poll: $(DEVELOP) ## the engine's tests on an engine without epoll, as other POSIX systems have it
+	@$(BUILD) poll-$(TAG) build/poll/site -DFASTFAN_POLLER=poll -DCMAKE_BUILD_TYPE=$(BUILD_TYPE)
+	@PYTHONPATH=$(CURDIR)/build/poll/site python -m pytest -p no:cacheprovider $(ARGS) tests/engine
 
 bench: $(DEVELOP) engine ## the benchmarks, ours beside bare C: make bench ARGS="paced"; ARGS=--help: which there are
 	@python -m benchmarks $(ARGS)

@@ -40,7 +40,8 @@ void poller_rearm(struct poller *poller, int fd, uint32_t ready);
 /* Fills `events`; timeout in milliseconds, 0 looks only, -1 waits for ever. */
 int poller_wait(struct poller *poller, struct poller_event *events, int count, int timeout_ms);
 void poller_wake(struct poller *poller);
-/* Whether poller_wait() would have something to tell, without taking it. Any thread. */
+/* Whether poller_wait() would have something to tell, without taking it; without epoll, no more than whether it was
+ * woken. Any thread. */
 int poller_pending(struct poller *poller);
 /* A descriptor that is readable while poller_wait() has something to tell, for a host's loop to watch; or -errno. Always
  * the same one. It has looked when this returns; from then on, where the kernel has no such descriptor, a thread looks,

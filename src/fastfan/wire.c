@@ -8,6 +8,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* a system that has SO_NOSIGPIPE in its place */
+#endif
+
 static int set_option(int fd, int level, int name, int value) {
     if (setsockopt(fd, level, name, &value, sizeof value) == 0) return 0;
     /* Not a TCP socket, or a system without the option: nothing to set. */
@@ -20,6 +24,9 @@ int wire_prepare(int fd, int notsent_bytes) {
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return -errno;
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) return -errno;
     int result = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+#ifdef SO_NOSIGPIPE
+    if (result == 0) result = set_option(fd, SOL_SOCKET, SO_NOSIGPIPE, 1);
+#endif
 #ifdef TCP_NOTSENT_LOWAT
     if (result == 0 && notsent_bytes > 0) result = set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, notsent_bytes);
 #else
