@@ -36,7 +36,7 @@ COUNTS = [
 
 def test_every_option_is_tested_here() -> None:
     names = {field.name for field in dataclasses.fields(Options)}
-    assert names == {*DURATIONS, *COUNTS, "allow_origins", "lane"}
+    assert names == {*DURATIONS, *COUNTS, "allow_origins", "lane", "io_threads"}
 
 
 @pytest.mark.parametrize(("given", "lane"), [(True, True), (False, False), ("off", False), ("Yes", True)])
@@ -58,6 +58,18 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (options.max_lag_messages, options.max_lag_age, options.max_memory_bytes) == (None, None, None)
     assert (options.event_buffer, options.topic_linger, options.max_lingering_topics) == (1024, 300, 10_000)
     assert (options.allow_origins, options.max_head_bytes, options.lane) == ((), 16384, True)
+    assert options.io_threads == 1
+
+
+@pytest.mark.parametrize("given", [0, 1, 16, "2"])
+def test_there_are_from_none_to_sixteen_threads(given: object) -> None:
+    assert Options.from_mapping({"io_threads": given}).io_threads == int(str(given))
+
+
+@pytest.mark.parametrize(("given", "complaint"), [(-1, "below 0"), (17, "over 16"), (1.5, "no whole number")])
+def test_no_other_number_of_threads_is_taken(given: object, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=f"io_threads=.* {complaint}"):
+        Options.from_mapping({"io_threads": given})
 
 
 @pytest.mark.parametrize("name", DURATIONS)

@@ -5,7 +5,7 @@
 # What it finds to be new goes to build/fuzz/corpus, what fails to build/fuzz; `input` runs one such file again.
 set -eu
 cd "$(dirname "$0")/../.."
-seconds=60 targets="frame scanner unmask utf8" seed='' input=''
+seconds=60 targets="frame scanner unmask utf8 upgrade" seed='' input=''
 for argument in "$@"; do
     case $argument in
     seconds=*) seconds=${argument#*=} ;;
@@ -34,7 +34,7 @@ run() { # run TARGET FLAG-OR-PATH...
     # shellcheck disable=SC2086  # a list of words
     $compile -std=gnu11 -g -O1 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all \
         -fno-omit-frame-pointer -Isrc/fastfan "tests/fuzz/fuzz_$target.c" src/fastfan/frame.c src/fastfan/scanner.c \
-        src/fastfan/unmask*.c src/fastfan/utf8*.c -o "$out/$target"
+        src/fastfan/unmask*.c src/fastfan/utf8*.c src/fastfan/upgrade.c -o "$out/$target"
     if ! "$out/$target" -seed="$seed" -artifact_prefix="$out/$target-" "$@" >"$out/$target.log" 2>&1; then
         tail -n 40 "$out/$target.log"
         echo "$target: FAILED with seed=$seed"
