@@ -14,6 +14,7 @@ import threading
 import time
 from asyncio import runners
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -116,6 +117,6 @@ def _described(kind: str, number: str) -> str:
         if kind == "descriptor":
             return os.readlink(f"{_DESCRIPTORS}/{number}")
         names = {str(thread.native_id): thread.name for thread in threading.enumerate()}
-        return names.get(number) or open(f"{_NATIVE_THREADS}/{number}/comm").read().strip()
+        return names.get(number) or Path(_NATIVE_THREADS, number, "comm").read_text().strip()
     except OSError as error:
         return str(error)

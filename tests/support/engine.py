@@ -138,7 +138,8 @@ class Rig:
             notsent_bytes=notsent_bytes,
             lane_bytes=lane_bytes,
         )
-        self.engine.work_fileno()  # as a host does first; what it opens is no leak of a test's
+        if not io_threads:
+            self.engine.work_fileno()  # as a host does first; what it opens is no leak of a test's
         self.peers: list[Peer] = []
         self.events: list[Happening] = []
 

@@ -1,0 +1,120 @@
+"""Engines with threads of their own: Python may hold the GIL, signals are Python's, and nothing is left of them."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fastfan import DUPLEX, PUBLISHER, SUBSCRIBER, Engine
+from tests.support.engine import Rig
+from tests.support.frames import frame
+from tests.support.sockets import unix_pair
+
+# Sends a message and waits until it comes out of the other connection, many times; killed by its alarm where it does not.
+THERE_AND_BACK = """
+import signal, socket, sys
+signal.alarm(20)
+publisher, subscriber = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
+for end in (publisher, subscriber):
+    end.setblocking(True)
+for number in range(200):
+    payload = b"message %5d" % number
+    publisher.sendall(bytes([0x82, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
+    expected, got = bytes([0x82, len(payload)]) + payload, b""
+    while len(got) < len(expected):
+        got += subscriber.recv(len(expected) - len(got))
+    assert got == expected, got
+"""
+
+
+def threads_of_ours() -> list[Path]:
+    """Native threads that no Python thread stands for."""
+    python = {thread.native_id for thread in threading.enumerate()}
+    return [task for task in Path("/proc/self/task").iterdir() if int(task.name) not in python]
+
+
+@pytest.fixture
+def rig(make_rig: Callable[..., Rig]) -> Rig:
+    return make_rig(io_threads=2, lane_bytes=65536)
+
+
+def test_messages_are_delivered_while_python_holds_the_gil(rig: Rig) -> None:
+    topic = rig.engine.topic("/held")
+    ends = []
+    for role in (PUBLISHER, SUBSCRIBER):
+        ours, theirs = unix_pair()
+        rig.engine.start(rig.engine.attach(topic, role=role).token, ours.detach())
+        ends.append(theirs)
+    numbers = [end.fileno() for end in ends]
+    child = subprocess.Popen([sys.executable, "-c", THERE_AND_BACK, *map(str, numbers)], pass_fds=numbers)
+    status = ctypes.c_int()
+    # PyDLL keeps the GIL for as long as the call takes: until the child is through, or its alarm has ended it.
+    assert ctypes.PyDLL(None).waitpid(child.pid, ctypes.byref(status), 0) == child.pid
+    child.returncode = os.waitstatus_to_exitcode(status.value)
+    assert child.returncode == 0
+    for end in ends:
+        end.close()
+
+
+def test_the_threads_take_no_signal_but_faults_of_their_own(rig: Rig) -> None:
+    rig.settle()  # they have begun
+    tasks = threads_of_ours()
+    assert len(tasks) == 2
+    for task in tasks:
+        lines = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
+        blocked = int(lines["SigBlk"], 16)
+        assert lines["Name"] == "fastfan-io"
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGPIPE):
+            assert blocked >> (number - 1) & 1, number
+        for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
+            assert not blocked >> (number - 1) & 1, number
+
+
+def test_connections_are_spread_over_the_threads(rig: Rig) -> None:
+    topic = rig.engine.topic("/spread")
+    peers = [rig.connect(topic, DUPLEX) for _ in range(10)]
+    assert sorted(peer.token >> 24 & 0xFF for peer in peers) == [0] * 5 + [1] * 5
+    topic.publish(b"for all")
+    for peer in peers:
+        peer.expect(frame(b"for all"))
+
+
+@pytest.mark.parametrize("end", [Engine.close, lambda engine: None], ids=["closed", "dropped"])
+def test_the_threads_end_with_the_engine(end: Callable[[Engine], None]) -> None:
+    before = len(threads_of_ours())
+    engine = Engine(io_threads=3)
+    assert len(threads_of_ours()) == before + 3
+    end(engine)
+    del engine
+    assert len(threads_of_ours()) == before
+
+
+@pytest.mark.parametrize("method", ["turn", "work_fileno"])
+def test_an_engine_with_threads_needs_no_turns(rig: Rig, method: str) -> None:
+    with pytest.raises(Exception, match=r"is for io_threads=0; this engine has io_threads=2, which need no turns"):
+        getattr(rig.engine, method)()
+
+
+def test_a_process_that_ends_with_threads_in_full_flight_ends_well() -> None:
+    code = """
+import socket, sys
+from fastfan import *
+engine = Engine(io_threads=2)
+topic = engine.topic("/a")
+ends = []
+for role in (1, 2, 3, 2):
+    ours, theirs = socket.socketpair()
+    engine.start(engine.attach(topic, role=role)[0], ours.detach(), b"HEAD", b"left")
+    ends.append(theirs)
+for number in range(1000):
+    topic.publish(bytes(10000))
+sys.host = [engine, topic]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
