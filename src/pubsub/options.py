@@ -55,7 +55,7 @@ class Options:
       max_lingering_topics      how many empty topics keep their epoch
       lane                      well-formed messages go from socket to log without Python, plain upgrades without
                                 wsproto; False: all through wsproto
-      io_threads                native threads that serve the sockets without the GIL, at most 16; 0: the event loop does
+      io_threads                native threads that serve the sockets without the GIL, up to 16; 0: the event loop does
     """
 
     ping_interval: float = 20.0

@@ -16,7 +16,7 @@ from tests.support.engine import Rig
 from tests.support.frames import frame
 from tests.support.sockets import unix_pair
 
-# Sends a message and waits until it comes out of the other connection, many times; killed by its alarm where it does not.
+# Sends a message and waits until it comes out of the other connection, many times; its alarm ends it where none comes.
 THERE_AND_BACK = """
 import signal, socket, sys
 signal.alarm(20)

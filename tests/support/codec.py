@@ -57,7 +57,8 @@ class _TextWay(ctypes.Structure):
 
 
 def sources() -> list[str]:
-    return sorted(str(path) for stem in ("frame", "scanner", "unmask", "utf8", "upgrade") for path in SOURCE.glob(f"{stem}*.c"))
+    stems = ("frame", "scanner", "unmask", "utf8", "upgrade")
+    return sorted(str(path) for stem in stems for path in SOURCE.glob(f"{stem}*.c"))
 
 
 def compile_codec(out: Path, *more: str) -> None:
