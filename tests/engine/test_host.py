@@ -16,6 +16,8 @@ from tests.support.frames import frame
 from tests.support.rawclient import frame as client_frame
 from tests.support.sockets import readable
 
+pytestmark = pytest.mark.hosted
+
 
 class Host:
     """A loop that knows nothing but the descriptor."""

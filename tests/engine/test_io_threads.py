@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,9 +33,8 @@ for number in range(200):
 
 
 def threads_of_ours() -> list[Path]:
-    """Native threads that no Python thread stands for."""
-    python = {thread.native_id for thread in threading.enumerate()}
-    return [task for task in Path("/proc/self/task").iterdir() if int(task.name) not in python]
+    """The engine's own, once they have begun; a sanitizer may have some too."""
+    return [task for task in Path("/proc/self/task").iterdir() if (task / "comm").read_text() == "fastfan-io\n"]
 
 
 @pytest.fixture
@@ -69,7 +67,6 @@ def test_the_threads_take_no_signal_but_faults_of_their_own(rig: Rig) -> None:
     for task in tasks:
         lines = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
         blocked = int(lines["SigBlk"], 16)
-        assert lines["Name"] == "fastfan-io"
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGPIPE):
             assert blocked >> (number - 1) & 1, number
         for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
@@ -89,6 +86,7 @@ def test_connections_are_spread_over_the_threads(rig: Rig) -> None:
 def test_the_threads_end_with_the_engine(end: Callable[[Engine], None]) -> None:
     before = len(threads_of_ours())
     engine = Engine(io_threads=3)
+    assert engine.wait_at_rest(10.0)
     assert len(threads_of_ours()) == before + 3
     end(engine)
     del engine
