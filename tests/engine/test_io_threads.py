@@ -5,14 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fastfan import DUPLEX, PUBLISHER, SUBSCRIBER, Engine
-from tests.support.engine import Rig
-from tests.support.frames import frame
+from tests.support.engine import Peer, Rig
+from tests.support.frames import frame, parse
+from tests.support.rawclient import frame as client_frame
 from tests.support.sockets import unix_pair
 
 # Sends a message and waits until it comes out of the other connection, many times; its alarm ends it where none comes.
@@ -80,6 +82,38 @@ def test_connections_are_spread_over_the_threads(rig: Rig) -> None:
     topic.publish(b"for all")
     for peer in peers:
         peer.expect(frame(b"for all"))
+
+
+def test_there_is_one_order_whichever_threads_the_publishers_are_on(rig: Rig) -> None:
+    topic, each = rig.engine.topic("/order"), 2000
+    publishers = [rig.connect(topic, PUBLISHER) for _ in range(4)]
+    readers = [rig.connect(topic) for _ in range(6)]
+
+    def publish_by_socket(peer: Peer, name: int) -> None:
+        for number in range(0, each, 20):
+            peer.send(b"".join(client_frame(b"%d %d" % (name, one)) for one in range(number, number + 20)))
+
+    def publish_here() -> None:
+        for number in range(each):
+            topic.publish(b"here %d" % number)
+
+    works = [lambda peer=peer, name=name: publish_by_socket(peer, name) for name, peer in enumerate(publishers)]
+    threads = [threading.Thread(target=work) for work in (*works, publish_here)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rig.until(lambda: topic.next_offset > 5 * each)
+    rig.settle()
+    for reader in readers:
+        reader.drain()
+    order = [payload for _, payload in parse(readers[0].take())[0]]
+    for reader in readers[1:]:
+        same = [payload for _, payload in parse(reader.take())[0]] == order
+        assert same
+    for name in (b"0", b"1", b"2", b"3", b"here"):
+        numbers = [int(payload.split()[1]) for payload in order if payload.split()[0] == name]
+        assert numbers == list(range(each))
 
 
 @pytest.mark.parametrize("end", [Engine.close, lambda engine: None], ids=["closed", "dropped"])
