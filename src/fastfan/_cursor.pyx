@@ -353,6 +353,9 @@ cdef bint topic_at_rest(TopicState *topic) noexcept nogil:
     cdef uint32_t index
     if load_acquire(&topic.clients):
         return False
+    # Who counted the last one out may still be in the unlocking: it must be done before the lock can be destroyed.
+    mutex_lock(&topic.log.lock)
+    mutex_unlock(&topic.log.lock)
     for index in range(topic.loops):
         if load_acquire(&topic.views[index].dirty.queued) or load_acquire(&topic.views[index].serving):
             return False

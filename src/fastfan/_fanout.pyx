@@ -74,5 +74,6 @@ cdef void end_pass(Loop *loop, View *view) noexcept nogil:
     view_trim(view)
     lag_note_pass(view)
     # Whoever was served before the log grew during the pass is owed the rest.
-    if end_position != view.pass_end and (view.at_top < view.count or view.top < end_position):
+    # (Nobody is: then it stays off the list, or a topic that is taken for one at rest would be on it again.)
+    if view.count and end_position != view.pass_end and (view.at_top < view.count or view.top < end_position):
         dirty_mark(loop, view)

@@ -231,6 +231,33 @@ def test_connections_come_and_go_in_other_threads(rig: Rig, topic: Topic) -> Non
     assert (rig.memory_bytes, topic.clients, topic.subscribers) == (0, 0, 0)
 
 
+def test_a_topic_may_be_forgotten_the_moment_its_last_client_is_counted_out(rig: Rig) -> None:
+    """For sanitizers: nothing of the engine's looks at a topic that sweep_topics() has freed."""
+    stop = threading.Event()
+
+    def forget() -> None:
+        while not stop.is_set():
+            rig.engine.sweep_topics(0.0, 0)
+
+    def publish() -> None:
+        while not stop.is_set():
+            rig.engine.topic("/0").publish(b"to whoever is there")
+
+    def churn() -> None:
+        for number in range(300):
+            ours, theirs = unix_pair()
+            token = rig.engine.attach(rig.engine.topic(f"/{number % 3}"), role=SUBSCRIBER).token
+            rig.engine.start(token, ours.detach())
+            theirs.close()
+        stop.set()
+
+    crew = Crew(forget, publish, churn)
+    turn_while(rig, crew)
+    rig.until(lambda: rig.connections == 0)
+    rig.engine.sweep_topics(0.0, 0)
+    assert (rig.memory_bytes, rig.engine.topics_kept()) == (0, [])
+
+
 def test_events_may_be_taken_in_another_thread(rig: Rig, topic: Topic) -> None:
     peers = [rig.connect(topic) for _ in range(100)]
     taken: list[tuple[int, int]] = []
