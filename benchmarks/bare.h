@@ -17,6 +17,7 @@
 #define BARE_H
 
 #include "accept_key.h"
+#include "frames.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -37,7 +38,6 @@ enum {
     MAX_EVENTS = 1024,
     HEAD_BYTES = 4096,          /* the longest request head */
     MAX_FRAME = 16 << 20,
-    FRAME_HEAD = 10,            /* the longest head of a frame that a server sends */
 };
 
 enum role { FREE, OPENING, PUBLISHER, SUBSCRIBER };
@@ -106,48 +106,6 @@ static void hang_up(int fd)
 }
 
 /* ---- Frames ---- */
-
-static void unmask(uint8_t *to, const uint8_t *from, size_t size, const uint8_t *key)
-{
-    uint32_t once;
-    memcpy(&once, key, 4);
-    uint64_t word, mask = (uint64_t)once << 32 | once;
-    size_t i = 0;
-    for (; i + 8 <= size; i += 8) {
-        memcpy(&word, from + i, 8);
-        word ^= mask;
-        memcpy(to + i, &word, 8);
-    }
-    for (; i < size; i++)
-        to[i] = from[i] ^ key[i & 3];
-}
-
-/* Writes a server's frame and returns its length, FRAME_HEAD + `size` at most. */
-static size_t make_frame(uint8_t *out, uint8_t first, const uint8_t *payload, size_t size, const uint8_t *key)
-{
-    size_t head = size < 126 ? 2 : size < 65536 ? 4 : FRAME_HEAD;
-    out[0] = first;
-    out[1] = head == 2 ? size : head == 4 ? 126 : 127;
-    for (size_t i = 2; i < head; i++)
-        out[i] = (uint64_t)size >> (8 * (head - 1 - i));
-    unmask(out + head, payload, size, key);
-    return head + size;
-}
-
-/* The length of the first frame in `in`, its payload's place and size; 0 when its head is not complete. */
-static size_t frame_length(const uint8_t *in, size_t have, size_t *payload, size_t *size)
-{
-    if (have < 2)
-        return 0;
-    size_t coded = in[1] & 127, extended = coded == 126 ? 2 : coded == 127 ? 8 : 0;
-    *payload = 2 + extended + 4;
-    if (have < *payload)
-        return 0;
-    *size = extended ? 0 : coded;
-    for (size_t i = 0; i < extended; i++)
-        *size = *size << 8 | in[2 + i];
-    return *payload + *size;
-}
 
 /* Takes every whole frame; false when the publisher is to go. */
 static bool take_frames(struct conn *c)

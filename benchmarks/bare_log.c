@@ -11,22 +11,16 @@
  * It flatters itself: bare.h says what it does without, and a client that stays MAX_LAG behind is closed without a
  * word. What it does do, because nothing works without: it stops reading publishers while half of the subscribers are
  * PACE_LAG behind (for ever, if they never read), and a partial send waits for room.
- *
- * The ring is one memory mapped twice, end to end, so that every range in it is contiguous. Positions count bytes from
- * the first byte ever; when everyone has everything, the next byte goes to the ring's start again, which is warm in
- * the cache.
  */
 #define _GNU_SOURCE
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/mman.h>
 
 enum {
     BATCH_BYTES = 128 << 10,    /* 96 to 256 KiB cost the same, 64 KiB 8 % more CPU */
     TURN_BYTES = 32 << 20,      /* no turn appends more (the last frame may cross the half of it) */
     PACE_LAG = 4 << 20,
-    MAX_LAG = 64 << 20,
-    RING_BYTES = 128 << 20,     /* > MAX_LAG + TURN_BYTES, and a power of two */
+    MAX_LAG = 64 << 20,         /* with TURN_BYTES it fits into the ring */
 };
 
 struct owed {
@@ -36,31 +30,11 @@ struct owed {
 };
 
 #include "bare.h"
+#include "ring.h"
 
 static uint32_t blocked_count, behind_count;
-static uint8_t *ring;
-static uint64_t log_end, log_origin;    /* positions: after the last byte; of the byte at the ring's start */
 
-/* ---- the log ---- */
-
-static void map_ring(void)
-{
-    int fd = memfd_create("log", 0);
-    if (fd < 0 || ftruncate(fd, RING_BYTES) < 0)
-        die("memfd");
-    ring = mmap(NULL, 2ul * RING_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    for (int half = 0; half < 2; half++) {
-        void *at = ring + (size_t)half * RING_BYTES;
-        if (mmap(at, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
-            die("mmap");
-    }
-    close(fd);
-}
-
-static uint8_t *at(uint64_t position)
-{
-    return ring + ((position - log_origin) & (RING_BYTES - 1));
-}
+/* ---- the log (ring.h) ---- */
 
 static void take_message(uint8_t first, const uint8_t *payload, size_t size, const uint8_t *key)
 {
@@ -153,6 +127,7 @@ static bool read_publishers(void)
 
 int main(int argc, char **argv)
 {
-    map_ring();
+    if (!map_ring())
+        die("ring");
     serve("bare_log", argc, argv);
 }
