@@ -6,7 +6,18 @@ from typing import Final
 from benchmarks.pairing import Column
 from pubsub.bench.outcome import Outcome
 
-__all__ = ["CPU_EACH", "EVERYBODY", "LATENCY", "MEMORY", "RATE", "SIDES", "UPGRADES"]
+__all__ = [
+    "ANY_RATE",
+    "CPU_EACH",
+    "EVERYBODY",
+    "LATENCY",
+    "MEGABYTES",
+    "MEMORY",
+    "MOVED_P99",
+    "RATE",
+    "SIDES",
+    "UPGRADES",
+]
 
 
 def _percent(part: float | None) -> float | None:
@@ -34,12 +45,20 @@ def _us(ns: float | None) -> float | None:
 RATE: Final = Column(
     head="deliveries/s", value=lambda outcome: outcome.report.deliveries_per_second, paired=True, of_busy_runs=True
 )
+# Of runs in which the load was as busy too: what the two did together.
+ANY_RATE: Final = Column(head="deliveries/s", value=lambda outcome: outcome.report.deliveries_per_second, paired=True)
+MEGABYTES: Final = Column(
+    head="MB/s",
+    value=lambda outcome: outcome.report.delivered_bytes / 1e6 / (outcome.report.publish_seconds or 1),
+    paired=True,
+)
 CPU_EACH: Final = Column(head="CPU ns each", value=lambda outcome: outcome.server_cpu_ns, form=",.1f", paired=True)
 LATENCY: Final = (
     Column(head="p50 us", value=lambda outcome: _us(outcome.report.latency.p50_ns), paired=True),
     Column(head="p99 us", value=lambda outcome: _us(outcome.report.latency.p99_ns), paired=True),
     Column(head="max us", value=lambda outcome: _us(outcome.report.latency.max_ns)),
 )
+MOVED_P99: Final = Column(head="p99 us", value=lambda outcome: _us(outcome.report.latency.p99_ns), moved=True)
 EVERYBODY: Final = Column(
     head="to the last, ms", value=lambda outcome: outcome.report.everybody.p50_ns / 1e6, form=",.2f", paired=True
 )

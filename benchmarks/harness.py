@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from benchmarks.meanwhile import flooding, going_first
 from fastfan import MisuseError
 from fastfan.load import Load, Plan
 from pubsub.bench.cost import ServerProcess
@@ -37,7 +38,7 @@ __all__ = ["BenchmarkError", "Subject", "allow_descriptors", "build", "counted",
 HERE: Final = Path(__file__).parent
 BUILD: Final = HERE.parent / "build" / "bench"
 # What a program is made of, beside the headers.
-PROGRAMS: Final = {"bare_log": ["bare_log.c"], "bare_send": ["bare_send.c"]}
+PROGRAMS: Final = {name: [f"{name}.c"] for name in ("bare_log", "bare_send", "bare_append")}
 
 CPUS: Final = sorted(os.sched_getaffinity(0))
 SERVER_CPU: Final = CPUS[0]
@@ -60,6 +61,7 @@ class Subject:
     command: tuple[str, ...]
     version: str = ""
     how: str = ""  # it broadcasts
+    spread: bool = False  # over all CPUs, the load's too; else all of its threads are on `SERVER_CPU`
 
 
 def end(name: str, program: Callable[[], int]) -> int:
@@ -92,13 +94,13 @@ def allow_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def measure(subject: Subject, workload: Workload) -> Outcome:
-    """One run of a server that is started for it."""
+def measure(subject: Subject, workload: Workload, *, flood: Plan | None = None, goes_first: bool = False) -> Outcome:
+    """One run of a server that is started for it, beside a `flood` that is not measured; see meanwhile.py."""
     with started(subject) as (port, process):
         _warm_up(subject, port)
         plan = replace(workload.plan, port=port)
         try:
-            with pinned(LOAD_CPU):
+            with pinned(LOAD_CPU), flooding(flood and replace(flood, port=port)), going_first(asked=goes_first):
                 return run_workload(replace(workload, plan=plan), process)
         except (PubSubError, OSError) as error:
             raise BenchmarkError(f"{subject.name}: {error}") from error
@@ -135,11 +137,11 @@ def _warm_up(subject: Subject, port: int) -> None:
 
 @contextmanager
 def started(subject: Subject) -> Iterator[tuple[int, ServerProcess]]:
-    """A running server, pinned to `SERVER_CPU`; what it prints goes to ``build/bench/NAME.out`` and ``.err``."""
+    """A running server, pinned to `SERVER_CPU` unless spread; it prints to ``build/bench/NAME.out`` and ``.err``."""
     port = _free_port()
     command = [part.replace("{port}", str(port)) for part in subject.command]
     output, errors = BUILD / f"{subject.name}.out", BUILD / f"{subject.name}.err"
-    with pinned(SERVER_CPU), output.open("wb") as out, errors.open("wb") as err:
+    with pinned(None if subject.spread else SERVER_CPU), output.open("wb") as out, errors.open("wb") as err:
         try:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         except OSError as error:

@@ -29,6 +29,7 @@ class Column:
     value: Callable[[Outcome], float | None]
     form: str = ",.0f"
     paired: bool = False
+    moved: bool = False  # also shown as the difference to the reference's
     spread: bool = True  # the least and the greatest beside the median
     of_busy_runs: bool = False  # means nothing unless the server was the bottleneck for long enough
 
@@ -40,6 +41,7 @@ class Variant:
     name: str = ""
     change: Callable[[Plan], Plan] = field(default=lambda plan: plan)
     flags: tuple[str, ...] = ()  # behind the server's command
+    flood: Callable[[], Plan | None] = field(default=lambda: None)  # of another load, meanwhile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class Bench:
     variants: tuple[Variant, ...] = (Variant(),)
     subjects: tuple[str, ...] = OURS
     without: tuple[str, ...] = ()  # that cannot do it
+    by_point: bool = False  # its variants are points of a curve: each is compared with the first server's
+    goes_first: bool = False  # its load, before all others of its core
     alone: bool = False  # its variants are of its own subjects; no other can be asked the question
 
 
@@ -70,12 +74,18 @@ def run(title: str, bench: Bench, plan: Plan, subjects: Sequence[Subject], *, ro
     runs: Runs = {(subject.name, variant.name): [] for subject in subjects for variant in bench.variants}
     plans: dict[tuple[str, str], Workload] = {}  # made by the first round
     for _ in range(rounds):
-        for subject in subjects:
-            for variant in bench.variants:
-                if (subject.name, variant.name) in runs:
-                    _run_once(bench, plan, subject, variant, runs, plans)
+        for subject, variant in _turns(bench, subjects):
+            if (subject.name, variant.name) in runs:
+                _run_once(bench, plan, subject, variant, runs, plans)
     _print(bench, runs)
     return runs
+
+
+def _turns(bench: Bench, subjects: Sequence[Subject]) -> list[tuple[Subject, Variant]]:
+    """Who is compared with whom comes next to each other."""
+    if bench.by_point:
+        return [(subject, variant) for variant in bench.variants for subject in subjects]
+    return [(subject, variant) for subject in subjects for variant in bench.variants]
 
 
 def _run_once(
@@ -86,7 +96,8 @@ def _run_once(
     try:
         if key not in plans:
             plans[key] = counted(command, replace(bench.workload, plan=variant.change(plan)))
-        runs[key].append(measure(command, plans[key]))
+        outcome = measure(command, plans[key], flood=variant.flood(), goes_first=bench.goes_first)
+        runs[key].append(outcome)
     except BenchmarkError as error:
         # The others are still worth measuring.
         print(f"  left out: {error}", file=sys.stderr)
@@ -97,15 +108,25 @@ def _print(bench: Bench, runs: Runs) -> None:
     if not runs:
         raise BenchmarkError("no server could be measured")
     rows = []
-    first = next(iter(runs))
-    for (name, variant), outcomes in runs.items():
-        reference = runs.get((name, bench.variants[0].name), []) if len(bench.variants) > 1 else runs[first]
+    servers = list(dict.fromkeys(name for name, _ in runs))
+    by_server = bench.by_point or len(bench.variants) == 1
+    for name, variant in sorted(runs, key=lambda key: _row(bench, servers, key)):
+        outcomes = runs[name, variant]
+        reference = runs.get((servers[0], variant) if by_server else (name, bench.variants[0].name), [])
         beside = f"{name}, {variant}" if variant else name
         rows.append([beside, *_cells(bench, outcomes, reference)])
+    to = servers[0] if by_server else bench.variants[0].name
     heads: list[str] = []
     for column in bench.columns:
-        heads += [column.head, f"to {bench.variants[0].name or first[0]}"] if column.paired else [column.head]
+        heads += [column.head, *([f"to {to}"] if column.paired else []), *(["moved by"] if column.moved else [])]
     print_table(["server", *heads, "lost or wrong"], rows)
+
+
+def _row(bench: Bench, servers: Sequence[str], key: tuple[str, str]) -> tuple[int, int]:
+    """The place of a row: rows that are compared with each other stand together."""
+    variants = [variant.name for variant in bench.variants]
+    server, variant = servers.index(key[0]), variants.index(key[1])
+    return (variant, server) if bench.by_point else (server, variant)
 
 
 def _cells(bench: Bench, outcomes: Sequence[Outcome], reference: Sequence[Outcome]) -> list[str]:
@@ -117,6 +138,10 @@ def _cells(bench: Bench, outcomes: Sequence[Outcome], reference: Sequence[Outcom
         if column.paired:
             beside = [_value(column, outcome) for outcome in reference]
             cells.append("1" if outcomes is reference else paired_ratio(values, beside))
+        if column.moved:
+            beside = [_value(column, outcome) for outcome in reference]
+            moved = [a - b for a, b in zip(values, beside, strict=False) if a is not None and b is not None]
+            cells.append("-" if outcomes is reference else spread(moved, f"+{column.form}"))
     return [*cells, _wrong(outcomes)]
 
 

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Final
 
@@ -14,6 +15,24 @@ __all__ = ["ONE_TOPIC", "OURS", "subjects_from"]
 OURS: Final = ("bare_log", "fastpubsub")
 # The bare ones: they know one topic, and answer no Close.
 ONE_TOPIC: Final = ("bare_log", "bare_send")
+
+_OURS: Final = Subject(
+    name="fastpubsub",
+    command=(sys.executable, "-m", "pubsub", "serve", "127.0.0.1:{port}", "--events", "none"),
+    version=version("fastfan"),
+    how="one log, a cursor each, one send per subscriber and turn",
+)
+_EMBEDDED: Final = Subject(
+    name="embedded",
+    command=(sys.executable, str(HERE / "programs" / "embedded.py"), "{port}"),
+    version=version("fastfan"),
+    how="pubsub.serve() in a program that does other things as well",
+)
+
+
+def _ours(suffix: str, *flags: str, how: str) -> Subject:
+    return replace(_OURS, name=_OURS.name + suffix, command=(*_OURS.command, *flags), how=how)
+
 
 _KNOWN: Final = {
     "bare_log": Subject(
@@ -28,17 +47,16 @@ _KNOWN: Final = {
         version="C",
         how="one send per subscriber and message; no policy, no errors",
     ),
-    "fastpubsub": Subject(
-        name="fastpubsub",
-        command=(sys.executable, "-m", "pubsub", "serve", "127.0.0.1:{port}", "--events", "none"),
-        version=version("fastfan"),
-        how="one log, a cursor each, one send per subscriber and turn",
+    "fastpubsub": _OURS,
+    "fastpubsub-io0": _ours("-io0", "--io-threads", "0", how="the loop of asyncio turns the engine's"),
+    "fastpubsub-io2": _ours("-io2", "--io-threads", "2", how="two I/O threads, on one core as all are"),
+    # Nothing else here may use the load's core: what it takes there, the load has not.
+    "fastpubsub-io2-spread": replace(
+        _ours("-io2-spread", "--io-threads", "2", how="two I/O threads on all cores, the load's too"), spread=True
     ),
-    "embedded": Subject(
-        name="embedded",
-        command=(sys.executable, str(HERE / "programs" / "embedded.py"), "{port}"),
-        version=version("fastfan"),
-        how="pubsub.serve() in a program that does other things as well",
+    "embedded": _EMBEDDED,
+    "embedded-io0": replace(
+        _EMBEDDED, name="embedded-io0", command=(*_EMBEDDED.command, "--io-threads", "0"), how="without I/O threads"
     ),
 }
 

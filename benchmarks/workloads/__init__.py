@@ -5,6 +5,7 @@ from typing import Final
 
 from benchmarks.workloads import (
     everybody,
+    fairness,
     flood_large,
     flood_small,
     gil,
@@ -21,5 +22,18 @@ __all__ = ["BENCHMARKS"]
 
 BENCHMARKS: Final[dict[str, ModuleType]] = {
     module.__name__.rpartition(".")[2].replace("_", "-"): module
-    for module in (flood_small, flood_large, paced, everybody, ingest, idle, storm, stalled, topics, gil, visitors)
+    for module in (
+        flood_small,
+        flood_large,
+        paced,
+        everybody,
+        ingest,
+        idle,
+        storm,
+        stalled,
+        fairness,
+        topics,
+        gil,
+        visitors,
+    )
 }
