@@ -28,7 +28,7 @@ BUILD := PYTHON=$(BIN)/python tools/build.sh
 QUIETLY = $(1) >build/log 2>&1 || { tail -n 40 build/log; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types cover asan tsan test-threads bench bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean fuzz test-poll
+.PHONY: help serve test lint types cover asan tsan test-threads bench bench-engine bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean fuzz test-poll
 
 help: ## this menu
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3.12]'
@@ -83,6 +83,9 @@ test-poll: $(DEVELOP) ## the engine's tests on an engine without epoll, as other
 
 bench: $(DEVELOP) engine ## the benchmarks, ours beside bare C: make bench ARGS="paced"; ARGS=--help: which there are
 	@python -m benchmarks $(ARGS)
+
+bench-engine: $(DEVELOP) engine ## the engine's own figures beside bare C, in one run: make bench-engine ARGS=--quick
+	@python -m benchmarks.engine $(ARGS)
 
 bench-rivals: rivals ## the benchmarks with every rival that is installed, in one run: an hour
 	@python -m benchmarks --server bare_log --server bare_send --server fastpubsub --server rivals $(ARGS)

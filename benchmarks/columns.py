@@ -38,6 +38,11 @@ def _mib(field: str) -> Callable[[Outcome], float | None]:
     return lambda outcome: getattr(outcome.server, field) / (1 << 20) if outcome.server else None
 
 
+def _latency_us(field: str) -> Callable[[Outcome], float | None]:
+    """None of an unthrottled run, in which no message is due at any time."""
+    return lambda outcome: getattr(outcome.report.latency, field) / 1e3 if outcome.report.latency.count else None
+
+
 def _us(ns: float | None) -> float | None:
     return None if ns is None else ns / 1e3
 
@@ -54,11 +59,11 @@ MEGABYTES: Final = Column(
 )
 CPU_EACH: Final = Column(head="CPU ns each", value=lambda outcome: outcome.server_cpu_ns, form=",.1f", paired=True)
 LATENCY: Final = (
-    Column(head="p50 us", value=lambda outcome: _us(outcome.report.latency.p50_ns), paired=True),
-    Column(head="p99 us", value=lambda outcome: _us(outcome.report.latency.p99_ns), paired=True),
-    Column(head="max us", value=lambda outcome: _us(outcome.report.latency.max_ns)),
+    Column(head="p50 us", value=_latency_us("p50_ns"), paired=True),
+    Column(head="p99 us", value=_latency_us("p99_ns"), paired=True),
+    Column(head="max us", value=_latency_us("max_ns")),
 )
-MOVED_P99: Final = Column(head="p99 us", value=lambda outcome: _us(outcome.report.latency.p99_ns), moved=True)
+MOVED_P99: Final = Column(head="p99 us", value=_latency_us("p99_ns"), moved=True)
 EVERYBODY: Final = Column(
     head="to the last, ms", value=lambda outcome: outcome.report.everybody.p50_ns / 1e6, form=",.2f", paired=True
 )

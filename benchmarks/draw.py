@@ -37,7 +37,15 @@ STYLES: Final[dict[str, dict[str, Any]]] = {
     "websockets": {"color": "#ff7f0e", "marker": "v"},
     "starlette": {"color": "#8c564b", "marker": "P"},
 }
-LABELS: Final = {"bare_log": "bare C, one log", "bare_send": "bare C, a send per message", "bun": "Bun (µWebSockets)"}
+LABELS: Final = {
+    "bare_log": "bare C, one log",
+    "bare_send": "bare C, a send per message",
+    "bun": "Bun (µWebSockets)",
+    "fastpubsub-io0": "fastpubsub, no I/O thread",
+    "fastpubsub-io2": "fastpubsub, two I/O threads on one core",
+    "fastpubsub-io2-spread": "fastpubsub, two I/O threads on all cores",
+    "embedded-io0": "embedded, no I/O thread",
+}
 
 Run = dict[str, Any]
 
@@ -200,6 +208,9 @@ _SIDES: Final = (
     Cell("load busy %", _percent("load_busy")),
     Cell("RSS MiB", lambda run: run["server"]["resident_after"] / (1 << 20) if run["server"] else None, ",.0f"),
 )
+_ANY_RATE: Final = Cell("deliveries a second", lambda run: run["deliveries_per_second"], ",.0f", True)
+# Whose variants are points of a curve: each is compared with the first server at that point.
+BY_POINT: Final = {"engine-subscribers", "engine-size", "engine-threads"}
 TABLES: Final[dict[str, tuple[Cell, ...]]] = {
     "flood-small": (_RATE_RATIO, _CPU, *_SIDES),
     "flood-large": (_RATE_RATIO, _CPU, *_SIDES),
@@ -214,12 +225,16 @@ TABLES: Final[dict[str, tuple[Cell, ...]]] = {
     "stalled": (_P50, _P99, *_SIDES),
     "topics": (_CPU, _P50, _P99, *_SIDES),
     "gil": (_P50, _P99, Cell("max ms", _latency_ms("latency", "max"), ",.1f")),
+    "fairness": (_P50, _P99, Cell("max ms", _latency_ms("latency", "max"), ",.1f"), *_SIDES),
     "visitors": (_P50, _P99, _CPU, *_SIDES),
+    "engine-subscribers": (_CPU, Cell("to the last, ms", _latency_ms("everybody", "p50"), ",.2f", True), *_SIDES[:2]),
+    "engine-size": (_CPU, Cell("MB a second", lambda run: run["megabytes_per_second"], ",.0f", True), *_SIDES[:2]),
+    "engine-threads": (_CPU, _ANY_RATE, _P99, *_SIDES[:2]),
 }
 
 
 def table(name: str, document: dict[str, Any]) -> str:
-    """In Markdown: a row for each server and variant, ratios to the first of them (or to the first variant)."""
+    """In Markdown: a row for each server and variant, ratios to the first variant, or to the first server's."""
     rows: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in document["runs"]:
         rows[run["subject"], run["variant"]].append(run)
@@ -230,8 +245,12 @@ def table(name: str, document: dict[str, Any]) -> str:
         heads += [cell.head, "ratio"] if cell.paired else [cell.head]
     lines = [heads, ["---", *["--:"] * (len(heads) - 1), "---"]]
     heads.append("lost, doubled, out of order")
-    for (subject, variant), runs in rows.items():
-        first = rows[subject, variants[0]] if len(variants) > 1 else next(iter(rows.values()))
+    by_server = name in BY_POINT or len(variants) == 1
+    reference = next(iter(rows))[0]
+    # The rows that are compared with each other stand together.
+    order = [key for variant in variants for key in rows if key[1] == variant] if by_server else list(rows)
+    for subject, variant in order:
+        runs, first = rows[subject, variant], rows[(reference, variant) if by_server else (subject, variants[0])]
         lines.append([LABELS.get(subject, subject) + (f", {variant}" if variant else ""), *_cells(cells, runs, first)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -259,6 +278,25 @@ def _ratio(pairs: Sequence[tuple[float | None, float | None]]) -> str:
     return f"{middle:.3g} [{low:.3g} .. {high:.3g}]"
 
 
+def append_table(document: dict[str, Any]) -> str:
+    """In Markdown: a row for each size, a column for each way, with its ratio to the first one."""
+    found: dict[int, dict[str, list[float]]] = defaultdict(dict)
+    for row in document["rows"]:
+        found[row["size"]][row["way"]] = row["ns"]
+    first, *ways = next(iter(found.values()))
+    heads = ["bytes", first]
+    for way in ways:
+        heads += [way, "ratio"]
+    lines = [heads, ["--:"] * len(heads)]
+    for size, figures in found.items():
+        line = [f"{size:,}", format(statistics.median(figures[first]), ",.1f")]
+        for way in ways:
+            pairs = list(zip(figures[way], figures[first], strict=True))
+            line += [format(statistics.median(figures[way]), ",.1f"), _ratio(pairs)]
+        lines.append(line)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def subjects_table(document: dict[str, Any]) -> str:
     """Who was measured, and how each broadcasts."""
     lines = ["| server | version | how |", "|---|---|---|"]
@@ -273,6 +311,8 @@ def fill_tables(text: str) -> str:
             who = results("flood-small")
             return f"<!-- table subjects -->\n{subjects_table(who)}\n<!-- end -->" if who else found[0]
         document = results(found[1])
+        if document and found[1] == "engine-append":
+            return f"<!-- table engine-append -->\n{append_table(document)}\n<!-- end -->"
         return f"<!-- table {found[1]} -->\n{table(found[1], document)}\n<!-- end -->" if document else found[0]
 
     return re.sub(r"<!-- table ([a-z-]+) -->\n.*?<!-- end -->", filled, text, flags=re.DOTALL)

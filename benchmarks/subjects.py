@@ -10,9 +10,13 @@ from typing import Final
 from benchmarks.harness import BUILD, HERE, BenchmarkError, Subject
 from benchmarks.rivals import RIVALS
 
-__all__ = ["ONE_TOPIC", "OURS", "subjects_from"]
+__all__ = ["ENGINE", "ONE_TOPIC", "OURS", "THREADED", "subjects_from"]
 
 OURS: Final = ("bare_log", "fastpubsub")
+# With no I/O thread, one, two on the server's core, and two on all cores.
+THREADED: Final = ("fastpubsub-io0", "fastpubsub", "fastpubsub-io2", "fastpubsub-io2-spread")
+# What the engine's curves are of.
+ENGINE: Final = ("bare_log", "fastpubsub", "fastpubsub-io2-spread")
 # The bare ones: they know one topic, and answer no Close.
 ONE_TOPIC: Final = ("bare_log", "bare_send")
 

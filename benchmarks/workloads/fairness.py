@@ -1,9 +1,9 @@
 """Does a flood to a topic of thousands hold up a quiet topic beside it?
 
 Ten subscribers with 100 messages a second: alone; beside a topic of 15,000 with one message on its way at a time; and
-beside the same with a publisher that is not held back, where most of the 15,000 wait for room (9,000 where there are too
-few descriptors). A fan-out is cut into slices of a millisecond, with a look at the other sockets in between: p99 of the
-ten may move by two slices.
+beside the same with a publisher that is not held back, where most of the 15,000 wait for room. (They are 9,000 where
+descriptors do not suffice.) A fan-out is cut into slices of a millisecond, with a look at the other sockets in between:
+p99 of the ten may move by two slices.
 
 What would make it lie: the flood's load, which keeps the load's core busy, so that the ten would wait for that core and
 not for the server (their load goes before it, as root; for others it cannot, and the figure is of both); a flood that
