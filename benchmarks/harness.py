@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +33,17 @@ from pubsub.bench.ownserver import pinned, stop_process
 from pubsub.bench.running import run_workload
 from pubsub.errors import PubSubError
 
-__all__ = ["BenchmarkError", "Subject", "allow_descriptors", "build", "counted", "end", "measure", "started"]
+__all__ = [
+    "BenchmarkError",
+    "Subject",
+    "allow_descriptors",
+    "build",
+    "compiled",
+    "counted",
+    "end",
+    "measure",
+    "started",
+]
 
 HERE: Final = Path(__file__).parent
 BUILD: Final = HERE.parent / "build" / "bench"
@@ -76,16 +86,21 @@ def end(name: str, program: Callable[[], int]) -> int:
 
 
 def build() -> None:
-    """Compile what is older than its source, with the compiler and flags that `CC` and `CFLAGS` name or ``cc -O2``."""
+    """Compile the programs of this folder that servers are made of."""
+    for program, names in PROGRAMS.items():
+        compiled(program, names)
+
+
+def compiled(program: str, names: Sequence[str]) -> Path:
+    """A program, made again if it is older than a source, with `CC` and `CFLAGS` or ``cc -O2``."""
     BUILD.mkdir(parents=True, exist_ok=True)
     newest = max(path.stat().st_mtime for path in HERE.glob("*.[ch]"))
-    for program, names in PROGRAMS.items():
-        target = BUILD / program
-        if target.exists() and target.stat().st_mtime > newest:
-            continue
+    target = BUILD / program
+    if not target.exists() or target.stat().st_mtime <= newest:
         flags = shlex.split(os.environ.get("CFLAGS", "-O2"))
         sources = [str(HERE / name) for name in names]
         subprocess.run([os.environ.get("CC", "cc"), *flags, "-o", str(target), *sources], check=True)
+    return target
 
 
 def allow_descriptors() -> None:
