@@ -13,9 +13,10 @@
  *
  * What would make it lie: work that the kernel puts off to its thread for soft interrupts, which no process is charged
  * for and which a ring leaves more of (so that thread's time is counted; it serves everybody on that CPU, and a
- * container may hide it); sends that fail and are cheap (so every byte has to arrive); a ring with fewer places than
- * subscribers; loopback, where the sender pays for the receiver's TCP too and a system call is the smaller part of it;
- * and modes compared over minutes (so the runner shuffles them, and has send() twice).
+ * container may hide it); other processes on the sender's CPU, on whose bill an interrupt does such work unseen; sends
+ * that fail and are cheap (so every byte has to arrive); a ring with fewer places than subscribers; loopback, where the
+ * sender pays for the receiver's TCP too and a system call is the smaller part of it; and modes compared over minutes
+ * (so the runner shuffles them, and has send() twice).
  */
 #define _GNU_SOURCE
 #include <errno.h>
