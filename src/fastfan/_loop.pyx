@@ -24,7 +24,8 @@ from fastfan._fanout cimport fanout_slice
 from fastfan._limits cimport limits_apply, limits_note_lag
 from fastfan._sync cimport count_up, load_acquire, store_release
 from fastfan._mailbox cimport (
-    Command, inbox_awake, inbox_clear, inbox_init, inbox_nudge, inbox_shut, inbox_sleep, inbox_take, poller_event,
+    Command, inbox_at_rest, inbox_awake, inbox_clear, inbox_init, inbox_nudge, inbox_shut, inbox_sleep, inbox_take,
+    poller_event,
 )
 from fastfan._orders cimport orders_execute, orders_refuse
 from fastfan._table cimport table_at, table_clear, table_find, table_init
@@ -45,7 +46,6 @@ cdef extern from "poller.h" nogil:
     void poller_close(poller *poll)
     int poller_wait(poller *poll, poller_event *events, int count, int timeout_ms)
     void poller_wake(poller *poll)
-    int poller_pending(poller *poll)
 
 cdef enum:
     POLLED_AT_ONCE = 64         # ready sockets between two looks at the rest: about a slice of flushing
@@ -146,8 +146,7 @@ cdef bint loops_come_to_rest(Shared *shared, int threads, uint64_t ends_ns) noex
                     return False
                 usleep(10)
     for index in range(shared.count):
-        loop = &shared.loops[index]
-        if not load_acquire(&loop.inbox.asleep) or poller_pending(&loop.poll):
+        if not inbox_at_rest(&shared.loops[index].inbox):
             return False
     return True
 

@@ -82,6 +82,7 @@ cdef Command *command_new(CommandKind kind, uint64_t token, const uint8_t *data,
 cdef void inbox_mark_dirty(Inbox *inbox, DirtyLink *link) noexcept nogil
 cdef void inbox_nudge(Inbox *inbox) noexcept nogil
 cdef void inbox_take(Inbox *inbox, Command **commands, DirtyLink **dirty, DirtyLink **dirty_last) noexcept nogil
+cdef bint inbox_at_rest(Inbox *inbox) noexcept nogil
 cdef void inbox_awake(Inbox *inbox) noexcept nogil
 cdef bint inbox_sleep(Inbox *inbox) noexcept nogil
 

@@ -8,11 +8,12 @@ their order, and neither side ever waits for the other while it holds a lock.
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from fastfan._sync cimport exchange_full, mutex_destroy, mutex_init, mutex_lock, mutex_unlock
+from fastfan._sync cimport exchange_full, load_acquire, mutex_destroy, mutex_init, mutex_lock, mutex_unlock
 
 
 cdef extern from "poller.h" nogil:
     void poller_wake(poller *waker)
+    int poller_pending(poller *waker)
     int notifier_open(int *signal_fd)
     void notifier_signal(int signal_fd)
     void notifier_clear(int fd)
@@ -107,6 +108,15 @@ cdef void inbox_shut(Inbox *inbox) noexcept nogil:
     mutex_lock(&inbox.lock)
     inbox.waker = NULL
     mutex_unlock(&inbox.lock)
+
+
+cdef bint inbox_at_rest(Inbox *inbox) noexcept nogil:
+    """Whether the loop waits, with nothing there that would wake it. Any thread; under the lock for the same reason."""
+    cdef bint at_rest
+    mutex_lock(&inbox.lock)
+    at_rest = inbox.waker != NULL and load_acquire(&inbox.asleep) and not poller_pending(inbox.waker)
+    mutex_unlock(&inbox.lock)
+    return at_rest
 
 
 cdef void inbox_take(Inbox *inbox, Command **commands, DirtyLink **dirty, DirtyLink **dirty_last) noexcept nogil:
