@@ -15,7 +15,7 @@ import threading
 import weakref
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 
 from fastfan._core cimport to_ns
@@ -176,7 +176,8 @@ cdef class Engine(Core):
         self._post_all(COMMAND_BEAT, to_ns(ping_interval), to_ns(pong_deadline), to_ns(longest_step))
 
     def want_room(self):
-        store_release(&self.shared.room_wanted, 1)
+        # A bit for each loop: who clears the last one tells.
+        store_release(&self.shared.room_wanted, (<uint64_t>1 << self.shared.count) - 1)
         self._post_all(COMMAND_WANT_ROOM, 0, 0, 0)
 
     def _post_all(self, int kind, uint64_t a, uint64_t b, uint64_t c):

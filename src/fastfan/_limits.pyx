@@ -11,7 +11,7 @@ from fastfan._lag cimport lag_farthest, lag_review, lag_review_due, lag_span
 from fastfan._loop cimport loops_nudge
 from fastfan._mailbox cimport EVENT_ROOM, inbox_nudge, outbox_put
 from fastfan._pool cimport pool_short
-from fastfan._sync cimport exchange_full, load_acquire, store_release
+from fastfan._sync cimport clear_bits_full, exchange_full, load_acquire, store_release
 from fastfan._waitlist cimport waitlist_add, waitlist_take
 
 cdef enum:
@@ -147,13 +147,18 @@ cdef void release_held(Loop *loop) noexcept nogil:
 
 
 cdef void limits_answer_room(Loop *loop) noexcept nogil:
-    """Somebody asks for room: at once where nothing is in the way."""
+    """Somebody asks for room: at once where nothing is in the way, here or on another loop. A loop that has something
+    in the way answers for all when that is gone, or at its next tick."""
+    cdef uint64_t own = <uint64_t>1 << loop.index
     cdef View *view = loop.live
     while view != NULL:
         if load_acquire(&view.topic.paced):
             return
         view = view.live_next
-    announce_room(loop)
+    if loop.room_wanted and not pool_short(loop.pool):
+        loop.room_wanted = loop.room_wanted_short = False
+        if clear_bits_full(&loop.shared.room_wanted, own) == own:
+            outbox_put(loop.outbox, EVENT_ROOM, 0, 0, 0, NULL, 0)
 
 
 cdef void announce_room(Loop *loop) noexcept nogil:

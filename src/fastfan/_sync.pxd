@@ -18,3 +18,4 @@ cdef extern from "sync.h" nogil:
     void count_up(uint64_t *word, uint64_t step)
     uint64_t exchange_full(uint64_t *word, uint64_t value)
     void set_bits_full(uint64_t *word, uint64_t bits)
+    uint64_t clear_bits_full(uint64_t *word, uint64_t bits)

@@ -38,5 +38,9 @@ static inline uint64_t exchange_full(uint64_t *word, uint64_t value) {
 
 /* Sets bits, with the same barrier. */
 static inline void set_bits_full(uint64_t *word, uint64_t bits) { __atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST); }
+/* Clears them; the value before. */
+static inline uint64_t clear_bits_full(uint64_t *word, uint64_t bits) {
+    return __atomic_fetch_and(word, ~bits, __ATOMIC_SEQ_CST);
+}
 
 #endif

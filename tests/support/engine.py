@@ -241,6 +241,9 @@ class Rig:
     def of(self, peer: Peer, kind: int) -> list[Happening]:
         return [event for event in self.events if event.token == peer.token and event.kind == kind]
 
+    def of_kind(self, kind: int) -> list[Happening]:
+        return [event for event in self.events if event.kind == kind]
+
     def lent(self, peer: Peer) -> bytes:
         """All bytes that the engine lent of this connection."""
         return b"".join(event.data for event in self.of(peer, EventKind.LENT))
