@@ -18,7 +18,7 @@ from fastfan._cursor cimport (
 from fastfan._dirty cimport dirty_mark
 from fastfan._lag cimport lag_forget, lag_holds
 from fastfan._lane cimport lane_drop_tail, lane_fill, lane_take
-from fastfan._limits cimport limits_unpace
+from fastfan._limits cimport limits_note_span, limits_unpace
 from fastfan._pool cimport pool_short
 from fastfan._sync cimport add_fetch, count_up, exchange_full, load_acquire, set_bits_full
 from fastfan._loop cimport CHUNK_BYTES
@@ -254,8 +254,9 @@ cdef void connection_leave_view(Loop *loop, Sink *sink, bint keep_frame) noexcep
 
 
 cdef void note_live(Loop *loop, View *view) noexcept nogil:
-    """Keeps the list of views that have cursors."""
+    """Keeps the list of views that have cursors. Called when one has come or gone."""
     cdef bint live = view.count > 0
+    limits_note_span(loop, view)
     if live == view.live:
         return
     view.live = live

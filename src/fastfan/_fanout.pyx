@@ -9,8 +9,7 @@ from fastfan._connection cimport connection_flush
 from fastfan._cursor cimport Sink, View, view_resolve, view_trim
 from fastfan._dirty cimport dirty_mark
 from fastfan._lag cimport lag_note_pass
-from fastfan._limits cimport limits_note_lag
-from fastfan._loop cimport loops_nudge
+from fastfan._limits cimport limits_note_lag, limits_tell_waiting
 from fastfan._sync cimport exchange_full, load_acquire, store_release
 
 
@@ -58,14 +57,11 @@ cdef void serve_first(Loop *loop, uint64_t slice_ends_ns) noexcept nogil:
 
 
 cdef void begin_pass(Loop *loop, View *view) noexcept nogil:
-    cdef uint64_t waiting
     view.in_pass, view.next = True, 0
     store_release(&view.pass_end, load_acquire(&view.topic.log.end_position))
     view_resolve(view)
     # After `pass_end`, behind a barrier: who waits for it is told now, or saw it before waiting.
-    waiting = exchange_full(&view.awaited, 0)
-    if waiting:
-        loops_nudge(loop.shared, waiting)
+    limits_tell_waiting(loop, view)
 
 
 cdef void end_pass(Loop *loop, View *view) noexcept nogil:
@@ -73,6 +69,9 @@ cdef void end_pass(Loop *loop, View *view) noexcept nogil:
     view.in_pass, view.next = False, 0
     view_trim(view)
     lag_note_pass(view)
+    # Who began to wait during the pass may have no other that begins.
+    if load_acquire(&view.awaited):
+        limits_tell_waiting(loop, view)
     # Whoever was served before the log grew during the pass is owed the rest.
     # (Nobody is: then it stays off the list, or a topic that is taken for one at rest would be on it again.)
     if view.count and end_position != view.pass_end and (view.at_top < view.count or view.top < end_position):

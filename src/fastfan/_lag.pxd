@@ -5,6 +5,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from fastfan._cursor cimport Sink, View
 
 cdef uint64_t lag_span(View *view) noexcept nogil
+cdef bint lag_needs_no_review(View *view) noexcept nogil
 cdef bint lag_review_due(View *view, uint64_t now_ns) noexcept nogil
 cdef bint lag_review(View *view, uint64_t now_ns, Sink **doomed) noexcept nogil
 cdef void lag_note_pass(View *view) noexcept nogil

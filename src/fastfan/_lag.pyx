@@ -20,7 +20,9 @@ from libc.stdint cimport UINT64_MAX
 from fastfan._cursor cimport OPEN, ROLE_SUBSCRIBER, TopicState, cursor_settle, view_resolve
 from fastfan._log cimport segment_offset_at
 from fastfan._pool cimport Segment
-from fastfan._sync cimport exchange_full, load_acquire, load_acquire_pointer, set_bits_full, store_release
+from fastfan._sync cimport (
+    load_acquire, load_acquire_pointer, mutex_lock, mutex_unlock, set_bits_full, store_release,
+)
 
 
 cdef extern from "clock.h" nogil:
@@ -42,6 +44,11 @@ cdef uint64_t lag_span(View *view) noexcept nogil:
     view, by any thread."""
     cdef uint64_t base = load_acquire(&view.base)
     return 0 if base == UINT64_MAX else load_acquire(&view.topic.log.end_position) - base
+
+
+cdef bint lag_needs_no_review(View *view) noexcept nogil:
+    """Whether publishers may go on for what this view holds, however long ago it was reviewed."""
+    return lag_span(view) <= min(view.topic.pace_lag_bytes, view.topic.max_lag_bytes)
 
 
 cdef bint lag_review_due(View *view, uint64_t now_ns) noexcept nogil:
@@ -109,34 +116,37 @@ cdef bint lag_review(View *view, uint64_t now_ns, Sink **doomed) noexcept nogil:
             sink.doomed = True
             sink.doomed_next = doomed[0]
             doomed[0] = sink
-    store_release(&view.moving, moving)
-    store_release(&view.lagging, lagging)
     store_release(&view.reviewed_end, load_acquire(&topic.log.end_position))
     view.review_at_ns = now_ns + max(<uint64_t>REVIEW_EVERY_NS, REVIEW_SHARE * (clock_ns() - began_ns))
-    return decide_pacing(topic)
+    return decide_pacing(view, moving, lagging)
 
 
 cdef void lag_note_pass(View *view) noexcept nogil:
-    """Everybody was served. Where nobody can lag no review is due; for the sums of other loops, all of them moved."""
-    if view.topic.loops > 1 and lag_span(view) <= view.topic.pace_lag_bytes:
+    """Everybody was served. Where nobody can lag no review is due; for the sums of other loops, all of them moved. But
+    those who lagged at the last review are left to the next one, which tells the publishers that wait."""
+    if view.topic.loops > 1 and not view.lagging and lag_span(view) <= view.topic.pace_lag_bytes:
         store_release(&view.moving, view.count)
-        store_release(&view.lagging, 0)
 
 
 cdef bint lag_forget(View *view) noexcept nogil:
     """Nobody is left in the view. True: as lag_review() says."""
-    store_release(&view.moving, 0)
-    store_release(&view.lagging, 0)
-    return decide_pacing(view.topic)
+    return decide_pacing(view, 0, 0)
 
 
-cdef bint decide_pacing(TopicState *topic) noexcept nogil:
-    cdef uint64_t moving = 0
-    cdef uint64_t lagging = 0
+cdef bint decide_pacing(View *view, uint64_t moving, uint64_t lagging) noexcept nogil:
+    """With what this view counted. Under a lock: who decides last has the counts of all, and its word stands."""
+    cdef TopicState *topic = view.topic
+    cdef bint before
     cdef bint paced
+    mutex_lock(&topic.log.lock)
+    store_release(&view.moving, moving)
+    store_release(&view.lagging, lagging)
+    moving = lagging = 0
     sum_views(topic, &moving, &lagging)
-    paced = lagging > 0 and 2 * lagging >= moving
-    return exchange_full(&topic.paced, paced) and not paced
+    before, paced = topic.paced != 0, lagging > 0 and 2 * lagging >= moving
+    store_release(&topic.paced, paced)
+    mutex_unlock(&topic.log.lock)
+    return before and not paced
 
 
 cdef inline void sum_views(TopicState *topic, uint64_t *moving, uint64_t *lagging) noexcept nogil:
@@ -156,9 +166,9 @@ cdef inline bint has_outgrown_review(TopicState *topic, uint64_t waiter) noexcep
         view = &topic.views[index]
         if end_position - load_acquire(&view.reviewed_end) <= growth or lag_span(view) <= least:
             continue
-        # Whoever reviews it tells this loop; but it may have been reviewed just now.
+        # Whoever reviews it, or sees that none is needed, tells this loop; but it may have done so just now.
         set_bits_full(&view.awaited, waiter)
-        if end_position - load_acquire(&view.reviewed_end) > growth:
+        if end_position - load_acquire(&view.reviewed_end) > growth and lag_span(view) > least:
             return True
     return False
 

@@ -7,7 +7,7 @@ first (`awaiting_memory`, `View.awaited`), then looks again, then waits. Called 
 
 from fastfan._connection cimport connection_condemn, connection_receive, must_wait
 from fastfan._cursor cimport CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, Sink
-from fastfan._lag cimport lag_farthest, lag_review, lag_review_due, lag_span
+from fastfan._lag cimport lag_farthest, lag_needs_no_review, lag_review, lag_review_due, lag_span
 from fastfan._loop cimport loops_nudge
 from fastfan._mailbox cimport EVENT_ROOM, inbox_nudge, outbox_put
 from fastfan._pool cimport pool_short
@@ -21,15 +21,27 @@ cdef enum:
 cdef void limits_note_lag(Loop *loop, View *view) noexcept nogil:
     if lag_review_due(view, loop.now_ns):
         review(loop, view)
+    else:
+        limits_note_span(loop, view)
+
+
+cdef void limits_note_span(Loop *loop, View *view) noexcept nogil:
+    """The view may hold less of the log than before."""
+    if load_acquire(&view.awaited) and lag_needs_no_review(view):
+        limits_tell_waiting(loop, view)
+
+
+cdef void limits_tell_waiting(Loop *loop, View *view) noexcept nogil:
+    """Loops whose publishers wait for this view look again."""
+    cdef uint64_t waiting = exchange_full(&view.awaited, 0)
+    if waiting:
+        loops_nudge(loop.shared, waiting)
 
 
 cdef void review(Loop *loop, View *view) noexcept nogil:
-    cdef uint64_t waiting
     if lag_review(view, loop.now_ns, &loop.doomed):
         limits_unpace(loop)
-    waiting = exchange_full(&view.awaited, 0)
-    if waiting:
-        loops_nudge(loop.shared, waiting)
+    limits_tell_waiting(loop, view)
 
 
 cdef void limits_unpace(Loop *loop) noexcept nogil:
