@@ -24,7 +24,20 @@ from fastfan import SUBSCRIBER, Engine, Topic
 from pubsub.bench.ownserver import pinned
 from pubsub.bench.screen import size_to_text
 
-__all__ = ["BARE", "SIZES", "WAYS", "Row", "Way", "measure", "print_rows"]
+__all__ = [
+    "BARE",
+    "BATCH",
+    "ROUND_BYTES",
+    "SIZES",
+    "WAYS",
+    "Row",
+    "Way",
+    "append_ns",
+    "bare_ns",
+    "measure",
+    "messages_of",
+    "print_rows",
+]
 
 SIZES: Final = (16, 128, 1 << 10, 8 << 10, 64 << 10)
 BARE: Final = "bare C"
@@ -66,16 +79,16 @@ def measure(sizes: tuple[int, ...], *, turns: int, rounds: int) -> list[Row]:
         for _ in range(turns):
             for row in rows:
                 way = next((way for way in WAYS if way.name == row["way"]), None)
-                row["ns"].append(_append_ns(way, row["size"], rounds) if way else _bare_ns(row["size"], rounds))
+                row["ns"].append(append_ns(way, row["size"], rounds) if way else bare_ns(row["size"], rounds))
     return rows
 
 
-def _bare_ns(size: int, rounds: int) -> float:
+def bare_ns(size: int, rounds: int) -> float:
     command = [str(BUILD / "bare_append"), str(size), str(messages_of(size)), str(rounds)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def _append_ns(way: Way, size: int, rounds: int) -> float:
+def append_ns(way: Way, size: int, rounds: int) -> float:
     with pinned(LOAD_CPU):  # where its I/O thread stays
         engine = Engine(io_threads=way.io_threads)
     try:
