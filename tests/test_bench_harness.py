@@ -12,13 +12,13 @@ import pytest
 
 from benchmarks import harness, pairing
 from benchmarks.columns import CPU_EACH, LATENCY, MOVED_P99
-from benchmarks.draw import append_table, table
 from benchmarks.engine import CURVES, append
 from benchmarks.engine.__main__ import QUICK_SECONDS, quick
 from benchmarks.harness import LOAD_CPU, SERVER_CPU, BenchmarkError, Subject, measure, started
 from benchmarks.meanwhile import flooding, going_first
 from benchmarks.pairing import Bench, Variant, run, save
 from benchmarks.subjects import ENGINE, THREADED, subjects_from
+from benchmarks.tables import append_table, table
 from benchmarks.workloads import BENCHMARKS, fairness, gil
 from fastfan.load import Percentiles, Plan
 from pubsub.bench.outcome import Outcome, Workload
@@ -173,16 +173,20 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_points_are_compared_with_the_first_servers_at_that_point(
-    order: list[tuple[str, int, int, bool]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    order: list[tuple[str, int, int, bool]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = run("points", BY_POINT, SMALL, [A, B], rounds=2)
+    run("points", BY_POINT, SMALL, [A, B], rounds=2)
     assert [each[:2] for each in order] == [("a", 5), ("b", 5), ("a", 50), ("b", 50)] * 2
     *_, head, a_few, b_few, a_many, b_many = rows(capsys.readouterr().out)
     assert head[2].strip() == "to a"
     assert [row[0] for row in (a_few, b_few, a_many, b_many)] == ["a, few", "b, few", "a, many", "b, many"]
     assert a_few[2].strip() == a_many[2].strip() == "1"
     assert b_few[2].strip().startswith("3.000 x") and b_many[2].strip().startswith("3.000 x")
-    save(tmp_path / "saved.json", "engine-size", [A, B], runs)
+
+
+@pytest.mark.usefixtures("order")
+def test_points_stand_together_in_the_table_of_the_docs(tmp_path: Path) -> None:
+    save(tmp_path / "saved.json", "engine-size", [A, B], run("points", BY_POINT, SMALL, [A, B], rounds=2))
     drawn = table("engine-size", json.loads((tmp_path / "saved.json").read_text())).splitlines()[2:]
     assert [line.split(" | ")[0] for line in drawn] == ["| a, few", "| b, few", "| a, many", "| b, many"]
     assert [line.split(" | ")[2] for line in drawn] == ["1", "3 [3 .. 3]", "1", "3 [3 .. 3]"]

@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     top.add_argument("--server", action="append", default=[], metavar="SERVER", help="as `python -m benchmarks` has it")
-    top.add_argument("--rounds", type=int, default=3, help="interleaved runs of each server (default: 3)")
+    top.add_argument("--rounds", type=int, help="interleaved runs of each server (default: 3, and 1 with --quick)")
     top.add_argument("--quick", action="store_true", help="few points, half a second each: shows that it works")
     top.add_argument(
         "--save", type=Path, metavar="FOLDER", help="default: benchmarks/results, and nowhere with --quick"
@@ -49,6 +49,7 @@ def measure_all(options: argparse.Namespace) -> int:
     names = options.names or [APPEND, *CURVES]
     if unknown := [name for name in names if name != APPEND and name not in CURVES]:
         raise BenchmarkError(f"no question named {unknown[0]!r}; there are {', '.join([APPEND, *CURVES])}")
+    options.rounds = options.rounds or (1 if options.quick else 3)
     folder = options.save or (None if options.quick else RESULTS)
     allow_descriptors()
     build()
