@@ -1,8 +1,9 @@
 """fastfan: a WebSocket fan-out engine. One log per topic, one cursor per subscriber, one system call per delivery."""
 
 from fastfan._engine import DUPLEX, PUBLISHER, SUBSCRIBER, Attached, Cause, Engine, EventKind
+from fastfan._reader import Reader
 from fastfan._topic import Partial, Topic
-from fastfan.errors import EngineClosed, EngineError, MisuseError, Overloaded
+from fastfan.errors import EngineClosed, EngineError, MisuseError, Overloaded, TooFarBehind
 
 __all__ = [
     "DUPLEX",
@@ -17,5 +18,7 @@ __all__ = [
     "MisuseError",
     "Overloaded",
     "Partial",
+    "Reader",
+    "TooFarBehind",
     "Topic",
 ]

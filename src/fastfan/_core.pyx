@@ -17,6 +17,7 @@ from fastfan._loop cimport (
 )
 from fastfan._mailbox cimport outbox_clear, outbox_init, outbox_shut
 from fastfan._pool cimport LOOPS_MAX, pool_clear, pool_init
+from fastfan._readers cimport readers_clear, readers_end_all, readers_init
 from fastfan._sync cimport load_acquire, store_release
 from fastfan._table cimport LOOP_SHIFT
 
@@ -72,6 +73,7 @@ cdef class Core:
         for index in range(self.shared.count):
             loop_clear(&self.shared.loops[index])
         outbox_clear(&self.shared.outbox)
+        readers_clear(&self.shared.readers)
         pool_clear(&self.shared.pool)
         free(self.shared.loops)
         free(self.threads)
@@ -108,6 +110,7 @@ cdef class Core:
         if self.guarded:
             fork_guard_remove(&self.guard)
         self.guarded = False
+        readers_end_all(&self.shared.readers)
         for index in range(self.shared.count):
             if self.shared.loops[index].inbox.waker != NULL:
                 loop_shut(&self.shared.loops[index])
@@ -122,6 +125,7 @@ cdef int set_up(Core core, Terms *terms) except -1:
     core.shared.loops = <Loop *>calloc(wanted, sizeof(Loop))
     if core.shared.loops == NULL or core.threads == NULL:
         raise MemoryError(f"the system has no memory for {wanted} loops")
+    readers_init(&core.shared.readers)
     check(outbox_init(&core.shared.outbox))
     for index in range(wanted):
         check(loop_init(&core.shared.loops[index], &core.shared, index, terms,

@@ -3,8 +3,9 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastfan._log cimport Log
-from fastfan._mailbox cimport DirtyLink, Inbox
+from fastfan._mailbox cimport DirtyLink, Inbox, Outbox, ReadyLink
 from fastfan._pool cimport Segment
+from fastfan._sync cimport mutex_t
 
 
 cdef enum State:
@@ -43,6 +44,7 @@ cdef enum:
 cdef struct TopicState
 cdef struct View
 cdef struct Sink
+cdef struct ReaderState
 
 cdef struct WaitList:
     Sink *first
@@ -154,11 +156,11 @@ cdef struct View:
 
 cdef struct TopicState:
     Log log
-    View *views                 # one for each loop
+    View *views                 # one for each loop, and behind them one for the readers in this process
     uint32_t loops
     # Under log.lock; the counts are also read without it.
     Sink *joining
-    uint64_t viewers            # bit i: loop i has cursors of it
+    uint64_t viewers            # bit i: loop i has cursors of it; bit `loops`: it has readers
     uint64_t listeners          # cursors: joining and in the views
     uint64_t clients            # connections of any role
     uint64_t idle_since_ns
@@ -168,6 +170,42 @@ cdef struct TopicState:
     uint64_t max_lag_age_ns     # 0: off
     uint64_t pace_lag_bytes
     uint64_t paced              # publishers are held back; release/acquire
+    # Readers in this process (see _readers.pyx). Under log.lock:
+    ReaderState *readers        # that hold their place
+    ReaderState *armed          # that have everything, and are to be told when there is more
+    uint32_t readers_at_base    # as many stand at the base of the readers' view
+    uint64_t offered_offset     # next_offset before the last append
+    # Under the hub's lock:
+    TopicState *hub_next
+    TopicState *hub_before
+    uint32_t reader_count       # that are not closed
+
+cdef struct ReaderHub:
+    # All topics of an engine that have readers, for who looks at all of them.
+    mutex_t lock
+    TopicState *topics
+
+cdef struct ReaderState:
+    # A cursor that is read from Python. All of it is under log.lock; with `busy`, segments from its own on stay.
+    ReadyLink ready             # first: for the outbox
+    TopicState *topic
+    Outbox *outbox              # where it is told of; NULL: nowhere
+    ReaderState *next
+    ReaderState *before
+    ReaderState *armed_next
+    bint listed                 # is a cursor of the topic, and holds the log from its place
+    bint armed
+    bint busy                   # a batch is being copied out of the log
+    bint lagging                # at the last review, over pace_lag_bytes; and moving
+    Cause cause                 # why it ended
+    Segment *segment
+    uint64_t sequence
+    uint64_t position
+    uint64_t offset             # of the next message
+    uint64_t ended_lag_bytes
+    uint64_t took_ns
+    int fd                      # its notifier, readable while it is not armed; -1: none
+    int signal_fd
 
 
 # Under log.lock, any thread:
@@ -182,6 +220,8 @@ cdef void cursor_advance(Sink *sink, uint64_t bytes_taken) noexcept nogil
 cdef uint64_t cursor_boundary(Sink *sink) noexcept nogil
 cdef void view_resolve(View *view) noexcept nogil
 cdef void view_trim(View *view) noexcept nogil
+# Under log.lock, any thread:
+cdef void topic_trim(TopicState *topic) noexcept nogil
 # Any thread:
 cdef void topic_count_client(TopicState *topic, int step, uint64_t now_ns) noexcept nogil
 cdef bint topic_at_rest(TopicState *topic) noexcept nogil

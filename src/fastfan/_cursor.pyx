@@ -12,6 +12,7 @@ How a segment is known to be needed, without asking every cursor:
   the cursors `float`; view_resolve() counts them all in it at once.
 - A joining cursor (attached, not started) is on the topic's list and holds its segment by its sequence.
 - A closing one that stands inside a frame pins that frame's segment, and nothing else.
+- Readers in this process have a view of their own, behind those of the loops; _readers.pyx keeps its words.
 
 Another thread may empty the log at any moment at which this view's cursors are all at its end. So a cursor's segment is
 looked at only when the cursor is owed something, and after the view has taken notice of the floor: who saw the end
@@ -64,7 +65,7 @@ cdef void cursor_abandon(Sink *sink) noexcept nogil:
     mutex_lock(&topic.log.lock)
     unlist(topic, sink)
     store_release(&topic.listeners, topic.listeners - 1)
-    trim(topic)
+    topic_trim(topic)
     mutex_unlock(&topic.log.lock)
 
 
@@ -185,7 +186,7 @@ cdef void cursor_leave(Sink *sink, bint keep_frame) noexcept nogil:
     if not sink.pinning:
         sink.segment = NULL
     tell_needs(view)
-    trim(topic)
+    topic_trim(topic)
     mutex_unlock(&topic.log.lock)
 
 
@@ -290,7 +291,7 @@ cdef void view_trim(View *view) noexcept nogil:
     mutex_lock(&view.topic.log.lock)
     resolve(view)
     tell_needs(view)
-    trim(view.topic)
+    topic_trim(view.topic)
     resolve(view)
     mutex_unlock(&view.topic.log.lock)
 
@@ -307,12 +308,13 @@ cdef void tell_needs(View *view) noexcept nogil:
     store_release(&view.base, base)
 
 
-cdef void trim(TopicState *topic) noexcept nogil:
+cdef void topic_trim(TopicState *topic) noexcept nogil:
+    """Gives back the segments that no cursor needs: all of them when every cursor is at the end."""
     cdef uint64_t keep_from = topic.log.next_sequence
     cdef bint all_done = topic.joining == NULL
     cdef uint32_t index
     cdef Sink *sink = topic.joining
-    for index in range(topic.loops):
+    for index in range(topic.loops + 1):
         keep_from = min(keep_from, topic.views[index].keep_from)
         all_done = all_done and topic.views[index].done >= topic.log.end_position
     if all_done:
@@ -330,7 +332,7 @@ cdef void empty(TopicState *topic) noexcept nogil:
         return
     log_trim(&topic.log, topic.log.next_sequence)
     store_release(&topic.log.floor, topic.log.next_sequence)
-    for index in range(topic.loops):
+    for index in range(topic.loops + 1):
         if topic.viewers >> index & 1:
             store_release(&topic.views[index].keep_from, topic.log.next_sequence)
             store_release(&topic.views[index].base, topic.log.end_position)

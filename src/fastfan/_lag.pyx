@@ -136,22 +136,30 @@ cdef bint lag_forget(View *view) noexcept nogil:
 cdef bint decide_pacing(View *view, uint64_t moving, uint64_t lagging) noexcept nogil:
     """With what this view counted. Under a lock: who decides last has the counts of all, and its word stands."""
     cdef TopicState *topic = view.topic
-    cdef bint before
-    cdef bint paced
+    cdef bint may_go_on
     mutex_lock(&topic.log.lock)
     store_release(&view.moving, moving)
     store_release(&view.lagging, lagging)
-    moving = lagging = 0
-    sum_views(topic, &moving, &lagging)
-    before, paced = topic.paced != 0, lagging > 0 and 2 * lagging >= moving
-    store_release(&topic.paced, paced)
+    may_go_on = lag_decide_pacing(topic)
     mutex_unlock(&topic.log.lock)
+    return may_go_on
+
+
+cdef bint lag_decide_pacing(TopicState *topic) noexcept nogil:
+    """By the sums of all views; under the log's lock. True: as lag_review() says."""
+    cdef uint64_t moving = 0
+    cdef uint64_t lagging = 0
+    cdef bint before = topic.paced != 0
+    cdef bint paced
+    sum_views(topic, &moving, &lagging)
+    paced = lagging > 0 and 2 * lagging >= moving
+    store_release(&topic.paced, paced)
     return before and not paced
 
 
 cdef inline void sum_views(TopicState *topic, uint64_t *moving, uint64_t *lagging) noexcept nogil:
     cdef uint32_t index
-    for index in range(topic.loops):
+    for index in range(topic.loops + 1):
         moving[0] += load_acquire(&topic.views[index].moving)
         lagging[0] += load_acquire(&topic.views[index].lagging)
 

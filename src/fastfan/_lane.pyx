@@ -26,6 +26,7 @@ from fastfan._cursor cimport CAUSE_MEMORY, OPEN, ROLE_PUBLISHER, TopicState
 from fastfan._dirty cimport dirty_mark_all
 from fastfan._log cimport FRAME_BINARY, log_append_masked, log_count_unseen, log_wish
 from fastfan._pool cimport pool_short
+from fastfan._readers cimport readers_note_append
 from fastfan._sync cimport add_fetch, count_up, mutex_lock, mutex_unlock, store_release
 
 
@@ -95,6 +96,7 @@ cdef const uint8_t *take_frames(Loop *loop, Sink *sink, const uint8_t *data, con
     viewers = topic.viewers
     if loop.counters.messages != messages:
         store_release(&topic.idle_since_ns, loop.now_ns)
+        readers_note_append(topic)
     mutex_unlock(&topic.log.lock)
     if loop.counters.messages != messages:
         dirty_mark_all(loop, topic, viewers)

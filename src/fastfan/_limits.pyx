@@ -11,6 +11,7 @@ from fastfan._lag cimport lag_farthest, lag_needs_no_review, lag_review, lag_rev
 from fastfan._loop cimport loops_nudge
 from fastfan._mailbox cimport EVENT_ROOM, inbox_nudge, outbox_put
 from fastfan._pool cimport pool_short
+from fastfan._readers cimport readers_evict, readers_paced, readers_review_all, readers_span
 from fastfan._sync cimport clear_bits_full, exchange_full, load_acquire, store_release
 from fastfan._waitlist cimport waitlist_add, waitlist_take
 
@@ -56,6 +57,8 @@ cdef void limits_review_all(Loop *loop) noexcept nogil:
     while view != NULL:
         review(loop, view)
         view = view.live_next
+    if readers_review_all(&loop.shared.readers, loop.now_ns):
+        limits_unpace(loop)
     if pool_short(loop.pool):
         find_victim(loop)
     end_shortage(loop)
@@ -111,6 +114,8 @@ cdef bint evict(Loop *loop) noexcept nogil:
         other = &loop.shared.loops[index]
         if load_acquire(&other.worst_lag_bytes) > load_acquire(&worst.worst_lag_bytes):
             worst = other
+    if readers_span(&loop.shared.readers) > load_acquire(&worst.worst_lag_bytes):
+        return readers_evict(&loop.shared.readers)
     if worst == loop:
         return evict_here(loop)
     store_release(&worst.evict_asked, 1)
@@ -167,6 +172,8 @@ cdef void limits_answer_room(Loop *loop) noexcept nogil:
         if load_acquire(&view.topic.paced):
             return
         view = view.live_next
+    if readers_paced(&loop.shared.readers):
+        return
     if loop.room_wanted and not pool_short(loop.pool):
         loop.room_wanted = loop.room_wanted_short = False
         if clear_bits_full(&loop.shared.room_wanted, own) == own:

@@ -3,7 +3,7 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fastfan._cursor cimport Sink, View, WaitList
+from fastfan._cursor cimport ReaderHub, Sink, View, WaitList
 from fastfan._mailbox cimport DirtyLink, Inbox, Outbox, poller
 from fastfan._pool cimport Pool
 from fastfan._table cimport Table
@@ -30,6 +30,7 @@ cdef struct Shared:
     # What the loops of an engine have in common.
     Pool pool
     Outbox outbox
+    ReaderHub readers
     Loop *loops
     uint32_t count              # of those that are set up
     uint64_t orphaned           # 1 in a forked child: all of this is its parent's; release/acquire

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from typing_extensions import Buffer, disjoint_base
 
+from fastfan._reader import Reader
+
 @disjoint_base
 class Topic:
     """One log. Made by Engine.topic(); any thread may use it. Offsets count its messages from 1, within one epoch."""
@@ -18,7 +20,7 @@ class Topic:
         """The offset that the next message will have."""
     @property
     def subscribers(self) -> int:
-        """Cursors, those attached and not yet started included."""
+        """Cursors: subscribers, those attached and not yet started, readers in this process."""
     @property
     def clients(self) -> int:
         """Connections of any role."""
@@ -46,6 +48,12 @@ class Topic:
 
     def partial(self, *, text: bool = False) -> Partial:
         """A message that will arrive in pieces."""
+
+    def reader(self, *, events: bool = False) -> Reader:
+        """A cursor of this process, at the log's end: what is published from now on, it gets.
+
+        With `events` the engine tells of it in READABLE events, with its token.
+        """
 
 @disjoint_base
 class Partial:

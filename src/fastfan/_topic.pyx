@@ -20,6 +20,7 @@ from fastfan._cursor cimport TopicState, View
 from fastfan._dirty cimport dirty_mark_all
 from fastfan._loop cimport Loop
 from fastfan._pool cimport pool_allows
+from fastfan._readers cimport readers_note_append
 from fastfan._sync cimport load_acquire, mutex_lock, mutex_unlock, store_release
 
 from fastfan.errors import MisuseError, Overloaded
@@ -47,9 +48,10 @@ cdef void topic_set_up(TopicState *state, Loop *loops, uint32_t count) noexcept 
     cdef uint32_t index
     cdef View *view
     state.loops = count
-    for index in range(count):
+    for index in range(count + 1):
         view = &state.views[index]
-        view.topic, view.loop, view.inbox = state, index, &loops[index].inbox
+        view.topic, view.loop = state, index
+        view.inbox = &loops[index].inbox if index < count else NULL
         view.keep_from = view.done = view.base = UINT64_MAX
 
 
@@ -60,7 +62,7 @@ cdef class Topic:
     def __cinit__(self, Core core not None, str name not None):
         self.core = core
         self.name = name
-        self.state.views = <View *>calloc(core.shared.count, sizeof(View))
+        self.state.views = <View *>calloc(core.shared.count + 1, sizeof(View))
         if self.state.views == NULL:
             raise MemoryError("the system has no memory for a topic")
         # 63 bits, so that it is a positive number in every language's signed type.
@@ -120,6 +122,11 @@ cdef class Topic:
     def partial(self, *, bint text=False):
         self.core.check_open()
         return Partial.__new__(Partial, self, text)
+
+    def reader(self, *, bint events=False):
+        # Its module needs this one's Topic first.
+        from fastfan._reader import Reader
+        return Reader.__new__(Reader, self, events)
 
     cdef uint64_t append(self, Piece *pieces, size_t count, bint strict) except 0:
         cdef Batch batch
@@ -208,6 +215,7 @@ cdef class Partial:
             offset = state.log.next_offset - 1
             store_release(&state.idle_since_ns, clock_ns())
             dirty_mark_all(NULL, state, state.viewers)
+            readers_note_append(state)
             mutex_unlock(&state.log.lock)
         if not stored:
             raise overloaded(self.topic.core, self.state.payload_bytes)
@@ -240,6 +248,7 @@ cdef Appended append_batch(TopicState *state, Batch *batch, bint strict) noexcep
     store_release(&state.idle_since_ns, now_ns)
     # Under the lock: who reads cannot leave, and the topic be forgotten, before the view is on its list.
     dirty_mark_all(NULL, state, state.viewers)
+    readers_note_append(state)
     mutex_unlock(&state.log.lock)
     return outcome
 

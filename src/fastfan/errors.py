@@ -1,6 +1,6 @@
 """What the engine raises. A bad peer is never an exception: it is an event."""
 
-__all__ = ["EngineClosed", "EngineError", "MisuseError", "Overloaded"]
+__all__ = ["EngineClosed", "EngineError", "MisuseError", "Overloaded", "TooFarBehind"]
 
 
 class EngineError(Exception):
@@ -17,3 +17,7 @@ class EngineClosed(MisuseError):
 
 class Overloaded(EngineError):
     """The memory limit is reached; nothing was appended."""
+
+
+class TooFarBehind(EngineError):
+    """A reader fell behind over its topic's bound, or was the farthest behind at the memory limit: it has ended."""

@@ -1,0 +1,16 @@
+"""Reader (rules in _reader.pyx)."""
+
+from fastfan._cursor cimport ReaderState
+from fastfan._readers cimport ReaderPlace
+from fastfan._topic cimport Topic
+
+
+cdef class Reader:
+    cdef ReaderState state
+    cdef readonly Topic topic
+    cdef bint closed
+    cdef int waiting            # threads in wait(), which the notifier has to outlive
+    cdef object __weakref__
+    cdef int check(self) except -1
+    cdef ReaderPlace look(self) noexcept
+    cdef void close_notifier(self) noexcept

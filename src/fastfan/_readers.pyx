@@ -1,0 +1,489 @@
+"""Readers in this process: cursors over the log that are read from Python, in batches, by whichever thread asks.
+
+A reader has no socket, so no loop serves it; everything about it happens under its log's lock, and nothing about it
+waits. What it is owed is what a subscriber would be owed, and the same rules hold for its lag:
+
+- It holds the log from its place. The readers of a topic have a view of their own, the one behind those of the loops:
+  `keep_from`, `done` and `base` are its words for the others, `moving` and `lagging` its part in pacing.
+- It is judged when something is appended, by what it was owed before: a single batch is held against nobody. Too far
+  behind, it ends: it lets go of the log, and read() raises an error that says so. No socket could take anything for
+  it, so the one thing that excuses a subscriber, that it was not offered what it lags, cannot be.
+- At the memory limit it may be the one to go, as a subscriber may.
+
+Being told. A reader that has everything is `armed`. The next append disarms it and tells it, once: its notifier becomes
+readable, and an event is told where it wants events. So to publish costs a step for each reader that has everything and
+nothing for the others. read() arms it again when it comes to the end; until then the notifier stays as it is.
+
+A batch is copied without the lock, since Python objects are made meanwhile: `busy` says so. Its place does not move
+before readers_finish(), so the segments from there on stay. One that has to go meanwhile goes in readers_finish().
+
+Locks, in this order: the hub's, a log's, the outbox's or an inbox's. The hub lists the topics that have readers, for
+those who look at all of them: ticks, and the memory limit.
+"""
+
+from libc.stdint cimport UINT64_MAX, uint32_t
+from libc.string cimport memset
+
+from fastfan._cursor cimport (
+    CAUSE_ABORTED, CAUSE_CLOSED, CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, View, topic_trim,
+)
+from fastfan._lag cimport lag_decide_pacing, lag_span
+from fastfan._log cimport segment_offset_at
+from fastfan._mailbox cimport inbox_nudge, outbox_drop_ready, outbox_put_ready
+from fastfan._sync cimport (
+    load_acquire, load_acquire_pointer, mutex_destroy, mutex_init, mutex_lock, mutex_unlock, store_release,
+    store_release_pointer,
+)
+
+
+cdef extern from "clock.h" nogil:
+    uint64_t clock_ns()
+
+cdef extern from "poller.h" nogil:
+    int notifier_open(int *signal_fd)
+    void notifier_signal(int signal_fd)
+    void notifier_clear(int fd)
+    void notifier_close(int fd, int signal_fd)
+
+cdef enum:
+    REVIEW_EVERY_NS = 1_000_000     # as _lag.pyx has it; and not without end between two, however fast a log grows
+    REVIEW_SHARE = 20
+    REVIEW_EVERY_BYTES = 262144
+    MOVING_NS = 1_000_000_000
+
+
+cdef inline View *view_of(TopicState *topic) noexcept nogil:
+    return &topic.views[topic.loops]
+
+
+# --- life -----------------------------------------------------------------------------------------------------------
+
+cdef void readers_init(ReaderHub *hub) noexcept nogil:
+    memset(hub, 0, sizeof(ReaderHub))
+    mutex_init(&hub.lock)
+
+
+cdef void readers_clear(ReaderHub *hub) noexcept nogil:
+    mutex_destroy(&hub.lock)
+
+
+cdef void readers_open(ReaderHub *hub, ReaderState *reader) noexcept nogil:
+    """Places it at the log's end: the next message published is the first it will get."""
+    cdef TopicState *topic = reader.topic
+    mutex_lock(&hub.lock)
+    enlist_topic(hub, topic)
+    mutex_unlock(&hub.lock)
+    mutex_lock(&topic.log.lock)
+    reader.segment = topic.log.tail
+    reader.sequence = topic.log.next_sequence if topic.log.tail == NULL else topic.log.tail.sequence
+    reader.position, reader.offset = topic.log.end_position, topic.log.next_offset
+    reader.took_ns = clock_ns()
+    reader.next = topic.readers
+    if topic.readers != NULL:
+        topic.readers.before = reader
+    topic.readers = reader
+    reader.listed = True
+    store_release(&topic.listeners, topic.listeners + 1)
+    topic.viewers |= <uint64_t>1 << topic.loops
+    arm(reader)
+    tell_needs(topic)
+    mutex_unlock(&topic.log.lock)
+
+
+cdef void enlist_topic(ReaderHub *hub, TopicState *topic) noexcept nogil:
+    topic.reader_count += 1
+    if topic.reader_count > 1:
+        return
+    topic.hub_before, topic.hub_next = NULL, hub.topics
+    if hub.topics != NULL:
+        hub.topics.hub_before = topic
+    store_release_pointer(&hub.topics, topic)
+
+
+cdef void delist_topic(ReaderHub *hub, TopicState *topic) noexcept nogil:
+    topic.reader_count -= 1
+    if topic.reader_count:
+        return
+    if topic.hub_next != NULL:
+        topic.hub_next.hub_before = topic.hub_before
+    if topic.hub_before != NULL:
+        topic.hub_before.hub_next = topic.hub_next
+    else:
+        store_release_pointer(&hub.topics, topic.hub_next)
+
+
+cdef void readers_close(ReaderHub *hub, ReaderState *reader) noexcept nogil:
+    """Ends it for good; to be called once. Its notifier says so to those who wait, and is its caller's to close."""
+    mutex_lock(&hub.lock)
+    delist_topic(hub, reader.topic)
+    mutex_unlock(&hub.lock)
+    mutex_lock(&reader.topic.log.lock)
+    condemn(reader, CAUSE_CLOSED)
+    mutex_unlock(&reader.topic.log.lock)
+    if reader.outbox != NULL:
+        outbox_drop_ready(reader.outbox, &reader.ready)
+
+
+cdef void readers_end_all(ReaderHub *hub) noexcept nogil:
+    """The engine is being closed."""
+    cdef TopicState *topic
+    mutex_lock(&hub.lock)
+    topic = hub.topics
+    while topic != NULL:
+        mutex_lock(&topic.log.lock)
+        while topic.readers != NULL and not topic.readers.cause:
+            condemn(topic.readers, CAUSE_ABORTED)
+        mutex_unlock(&topic.log.lock)
+        topic = topic.hub_next
+    mutex_unlock(&hub.lock)
+
+
+# --- ending (under the log's lock) ----------------------------------------------------------------------------------
+
+cdef void condemn(ReaderState *reader, Cause cause) noexcept nogil:
+    """Ends it, now or when its batch is finished; who waits for it is told."""
+    if not reader.cause:
+        reader.cause = cause
+        reader.ended_lag_bytes = reader.topic.log.end_position - reader.position
+    if reader.armed:
+        disarm(reader)
+    elif reader.outbox != NULL and cause != CAUSE_CLOSED:
+        outbox_put_ready(reader.outbox, &reader.ready)
+    if reader.listed and not reader.busy:
+        let_go(reader)
+
+
+cdef void let_go(ReaderState *reader) noexcept nogil:
+    cdef TopicState *topic = reader.topic
+    cdef View *view = view_of(topic)
+    if reader.before == NULL:
+        topic.readers = reader.next
+    else:
+        reader.before.next = reader.next
+    if reader.next != NULL:
+        reader.next.before = reader.before
+    reader.listed = False
+    reader.segment = NULL
+    store_release(&topic.listeners, topic.listeners - 1)
+    if topic.readers == NULL:
+        topic.viewers &= ~(<uint64_t>1 << topic.loops)
+        store_release(&view.moving, 0)
+        store_release(&view.lagging, 0)
+    elif reader.lagging:
+        # The next review counts again; until then it must not hold anybody up.
+        store_release(&view.lagging, view.lagging - 1)
+        store_release(&view.moving, view.moving - 1)
+    reader.lagging = False
+    tell_needs(topic)
+    topic_trim(topic)
+    unpace(topic)
+
+
+cdef void unpace(TopicState *topic) noexcept nogil:
+    """Fewer lag. Publishers that need not wait any more are on the loops, which look again."""
+    cdef uint32_t index
+    if load_acquire(&topic.paced) and lag_decide_pacing(topic):
+        for index in range(topic.loops):
+            inbox_nudge(topic.views[index].inbox)
+
+
+# --- being told (under the log's lock) ------------------------------------------------------------------------------
+
+cdef void arm(ReaderState *reader) noexcept nogil:
+    if reader.armed:
+        return
+    reader.armed, reader.armed_next = True, reader.topic.armed
+    reader.topic.armed = reader
+    if reader.fd >= 0:
+        notifier_clear(reader.fd)
+
+
+cdef void tell(ReaderState *reader) noexcept nogil:
+    reader.armed = False
+    if reader.fd >= 0:
+        notifier_signal(reader.signal_fd)
+    if reader.outbox != NULL:
+        outbox_put_ready(reader.outbox, &reader.ready)
+
+
+cdef void disarm(ReaderState *reader) noexcept nogil:
+    cdef ReaderState **place = &reader.topic.armed
+    while place[0] != reader:
+        place = &place[0].armed_next
+    place[0] = reader.armed_next
+    tell(reader)
+
+
+cdef int readers_fileno(ReaderState *reader) noexcept nogil:
+    """Its notifier, made when first asked for; or -errno."""
+    cdef int signal_fd = -1
+    cdef int fd
+    mutex_lock(&reader.topic.log.lock)
+    fd = reader.fd
+    if fd < 0:
+        fd = notifier_open(&signal_fd)
+        if fd >= 0:
+            reader.fd, reader.signal_fd = fd, signal_fd
+            if not reader.armed:
+                notifier_signal(signal_fd)
+    mutex_unlock(&reader.topic.log.lock)
+    return fd
+
+
+cdef void readers_offer(TopicState *topic) noexcept nogil:
+    """The log has grown."""
+    cdef View *view = view_of(topic)
+    cdef ReaderState *reader
+    cdef uint32_t index
+    if review_due(topic) and review(topic, clock_ns()):
+        for index in range(topic.loops):
+            inbox_nudge(topic.views[index].inbox)
+    view.pass_end = topic.log.end_position
+    topic.offered_offset = topic.log.next_offset
+    while topic.armed != NULL:
+        reader = topic.armed
+        topic.armed = reader.armed_next
+        tell(reader)
+
+
+# --- what they need (under the log's lock) --------------------------------------------------------------------------
+
+cdef void tell_needs(TopicState *topic) noexcept nogil:
+    cdef View *view = view_of(topic)
+    cdef ReaderState *reader = topic.readers
+    cdef uint64_t keep_from = UINT64_MAX
+    cdef uint64_t base = UINT64_MAX
+    while reader != NULL:
+        # With a lower sequence than the floor it had everything when the log was emptied.
+        keep_from = min(keep_from, max(reader.sequence, topic.log.floor))
+        if reader.position < base:
+            base, topic.readers_at_base = reader.position, 0
+        topic.readers_at_base += reader.position == base
+        reader = reader.next
+    view.done = base
+    store_release(&view.keep_from, keep_from)
+    store_release(&view.base, base)
+
+
+cdef void note_move(ReaderState *reader, uint64_t from_position) noexcept nogil:
+    """It has moved from there. Only the last of those that were there changes what the log has to keep."""
+    cdef TopicState *topic = reader.topic
+    if from_position != view_of(topic).base:
+        return
+    topic.readers_at_base -= 1
+    if topic.readers_at_base == 0:
+        tell_needs(topic)
+        topic_trim(topic)
+
+
+# --- reading (the program's threads) --------------------------------------------------------------------------------
+
+cdef ReaderPlace readers_place(ReaderState *reader) noexcept nogil:
+    cdef ReaderPlace place
+    mutex_lock(&reader.topic.log.lock)
+    place.cause, place.offset = reader.cause, reader.offset
+    place.lag_bytes = reader.ended_lag_bytes if reader.cause else reader.topic.log.end_position - reader.position
+    mutex_unlock(&reader.topic.log.lock)
+    return place
+
+
+cdef Begun readers_begin(ReaderState *reader, ReadBatch *batch) noexcept nogil:
+    """What is there now. BEGUN: copy it out, then readers_finish()."""
+    cdef Begun begun = BEGUN
+    mutex_lock(&reader.topic.log.lock)
+    batch.position, batch.until, batch.messages = reader.position, reader.topic.log.end_position, 0
+    if reader.busy:
+        begun = BUSY
+    elif reader.cause:
+        begun = ENDED
+    elif batch.position == batch.until:
+        begun = AT_END
+    else:
+        reader.busy = True
+        locate(reader)
+        batch.segment, batch.at = reader.segment, reader.position - reader.segment.base
+    mutex_unlock(&reader.topic.log.lock)
+    return begun
+
+
+cdef void locate(ReaderState *reader) noexcept nogil:
+    # It is owed something, so the segment is there; its own from before may be gone, when the log was emptied.
+    cdef Segment *segment = reader.segment
+    if segment == NULL or reader.sequence < reader.topic.log.floor:
+        segment = reader.topic.log.head
+    while reader.position >= segment.base + segment.end:
+        segment = segment.next
+    reader.segment, reader.sequence = segment, segment.sequence
+
+
+cdef bint readers_finish(ReaderState *reader, ReadBatch *batch) noexcept nogil:
+    """The batch was copied as far as it says. True: it has made room, in the log or for publishers."""
+    cdef TopicState *topic = reader.topic
+    cdef bint paced = load_acquire(&topic.paced)
+    cdef Segment *head
+    mutex_lock(&topic.log.lock)
+    head = topic.log.head
+    reader.busy = False
+    if batch.messages:
+        advance(reader, batch)
+    if reader.cause:
+        let_go(reader)
+    elif reader.position == topic.log.end_position:
+        arm(reader)
+    elif reader.outbox != NULL:
+        outbox_put_ready(reader.outbox, &reader.ready)
+    paced = paced and not load_acquire(&topic.paced)
+    paced = paced or head != topic.log.head
+    mutex_unlock(&topic.log.lock)
+    return paced
+
+
+cdef void advance(ReaderState *reader, ReadBatch *batch) noexcept nogil:
+    cdef uint64_t from_position = reader.position
+    cdef View *view = view_of(reader.topic)
+    reader.segment, reader.sequence = batch.segment, batch.segment.sequence
+    reader.position = batch.position
+    reader.offset += batch.messages
+    reader.took_ns = clock_ns()
+    note_move(reader, from_position)
+    if reader.lagging and reader.topic.log.end_position - reader.position <= reader.topic.pace_lag_bytes:
+        reader.lagging = False
+        store_release(&view.lagging, view.lagging - 1)
+        unpace(reader.topic)
+
+
+# --- the lag rules --------------------------------------------------------------------------------------------------
+
+cdef bint review_due(TopicState *topic) noexcept nogil:
+    cdef View *view = view_of(topic)
+    cdef uint64_t least = min(topic.pace_lag_bytes, topic.max_lag_bytes)
+    if topic.max_lag_messages or topic.max_lag_age_ns:
+        least = 0
+    if lag_span(view) <= least:
+        return False
+    # So a bound is kept to a quarter of itself, however fast the log grows.
+    if topic.log.end_position - view.reviewed_end > min(<uint64_t>REVIEW_EVERY_BYTES, topic.max_lag_bytes // 4):
+        return True
+    return clock_ns() >= view.review_at_ns
+
+
+cdef bint review(TopicState *topic, uint64_t now_ns) noexcept nogil:
+    """Counts who moves and who lags, ends those too far behind, decides on pacing. True: publishers need not wait any
+    more. Under the log's lock."""
+    cdef View *view = view_of(topic)
+    cdef ReaderState *reader = topic.readers
+    cdef ReaderState *following
+    cdef uint64_t moving = 0
+    cdef uint64_t lagging = 0
+    cdef bint moves
+    while reader != NULL:
+        following = reader.next
+        if not reader.cause and too_far_behind(reader, now_ns):
+            condemn(reader, CAUSE_TOO_FAR_BEHIND)
+        else:
+            moves = now_ns - min(reader.took_ns, now_ns) < MOVING_NS
+            reader.lagging = moves and topic.log.end_position - reader.position > topic.pace_lag_bytes
+            moving += moves
+            lagging += reader.lagging
+        reader = following
+    store_release(&view.moving, moving)
+    store_release(&view.lagging, lagging)
+    store_release(&view.reviewed_end, topic.log.end_position)
+    view.review_at_ns = now_ns + max(<uint64_t>REVIEW_EVERY_NS, REVIEW_SHARE * (clock_ns() - min(now_ns, clock_ns())))
+    return lag_decide_pacing(topic)
+
+
+cdef bint too_far_behind(ReaderState *reader, uint64_t now_ns) noexcept nogil:
+    """By what it was owed before the last append."""
+    cdef TopicState *topic = reader.topic
+    cdef uint64_t owed_until = view_of(topic).pass_end
+    cdef uint64_t time_ns = 0
+    if owed_until <= reader.position:
+        return False
+    if owed_until - reader.position > topic.max_lag_bytes:
+        return True
+    if topic.max_lag_messages and topic.offered_offset - reader.offset > topic.max_lag_messages:
+        return True
+    if not topic.max_lag_age_ns or reader.busy:
+        return False
+    locate(reader)
+    segment_offset_at(reader.segment, reader.position - reader.segment.base, &time_ns)
+    return time_ns != 0 and time_ns + topic.max_lag_age_ns < now_ns
+
+
+cdef bint readers_review_all(ReaderHub *hub, uint64_t now_ns) noexcept nogil:
+    """Also where nothing is published any more: publishers may wait for a reader that has stopped reading."""
+    cdef bint unpaced = False
+    cdef TopicState *topic
+    if load_acquire_pointer(&hub.topics) == NULL:
+        return False
+    mutex_lock(&hub.lock)
+    topic = hub.topics
+    while topic != NULL:
+        mutex_lock(&topic.log.lock)
+        if topic.readers != NULL and review(topic, now_ns):
+            unpaced = True
+        mutex_unlock(&topic.log.lock)
+        topic = topic.hub_next
+    mutex_unlock(&hub.lock)
+    return unpaced
+
+
+cdef bint readers_paced(ReaderHub *hub) noexcept nogil:
+    """Whether publishers of a topic that has readers wait."""
+    cdef bint paced = False
+    cdef TopicState *topic
+    mutex_lock(&hub.lock)
+    topic = hub.topics
+    while topic != NULL:
+        paced = paced or load_acquire(&topic.paced) != 0
+        topic = topic.hub_next
+    mutex_unlock(&hub.lock)
+    return paced
+
+
+# --- the memory limit -----------------------------------------------------------------------------------------------
+
+cdef TopicState *largest(ReaderHub *hub) noexcept nogil:
+    # Under the hub's lock.
+    cdef TopicState *topic = hub.topics
+    cdef TopicState *found = NULL
+    while topic != NULL:
+        if lag_span(view_of(topic)) > (0 if found == NULL else lag_span(view_of(found))):
+            found = topic
+        topic = topic.hub_next
+    return found
+
+
+cdef uint64_t readers_span(ReaderHub *hub) noexcept nogil:
+    """How far the farthest reader of any topic lags."""
+    cdef TopicState *topic
+    cdef uint64_t span = 0
+    if load_acquire_pointer(&hub.topics) == NULL:
+        return 0
+    mutex_lock(&hub.lock)
+    topic = largest(hub)
+    if topic != NULL:
+        span = lag_span(view_of(topic))
+    mutex_unlock(&hub.lock)
+    return span
+
+
+cdef bint readers_evict(ReaderHub *hub) noexcept nogil:
+    """Ends the farthest reader of the topic where one lags most, but for what was appended last. True: it let go."""
+    cdef TopicState *topic
+    cdef ReaderState *reader
+    cdef bint gone = False
+    mutex_lock(&hub.lock)
+    topic = largest(hub)
+    if topic != NULL:
+        mutex_lock(&topic.log.lock)
+        reader = topic.readers
+        while reader != NULL and reader.position != view_of(topic).base:
+            reader = reader.next
+        if reader != NULL and reader.position < view_of(topic).pass_end:
+            gone = not reader.busy
+            condemn(reader, CAUSE_MEMORY)
+        mutex_unlock(&topic.log.lock)
+    mutex_unlock(&hub.lock)
+    return gone
