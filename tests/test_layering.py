@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 RINGS = {
     "sans-IO": {"addresses", "closing", "connection", "errors", "events", "handshake", "http_door", "options"},
     "clients": {"client", "dialing", "outbox", "publisher", "subscriber", "sync"},
-    "shell": {"arrival", "eventstream", "server", "session", "stats"},
+    "shell": {"arrival", "eventstream", "reader", "server", "session", "stats"},
     "command": {"__main__", "bench", "cli"},
     "face": {"__init__"},
 }

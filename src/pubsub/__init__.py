@@ -13,6 +13,7 @@ from pubsub.errors import (
     Overloaded,
     PeerError,
     PubSubError,
+    TooFarBehind,
     UnhandledMessageType,
     UpgradeRefused,
 )
@@ -20,6 +21,7 @@ from pubsub.events import Event, EventType
 from pubsub.eventstream import EventStream
 from pubsub.options import Options
 from pubsub.publisher import Publisher
+from pubsub.reader import Reader
 from pubsub.server import Server, serve
 from pubsub.stats import Stats
 from pubsub.subscriber import Subscriber
@@ -41,9 +43,11 @@ __all__ = [
     "PeerError",
     "PubSubError",
     "Publisher",
+    "Reader",
     "Server",
     "Stats",
     "Subscriber",
+    "TooFarBehind",
     "UnhandledMessageType",
     "UpgradeRefused",
     "__version__",

@@ -9,7 +9,8 @@
     │   └── NoPong             the server took nothing and answered nothing for too long (a TimeoutError as well)
     ├── ConnectFailed          nobody: the server could not be reached (an OSError as well)
     ├── ConnectionClosed       nobody: the connection is over; code, reason, who closed it, whether to come back
-    └── Overloaded             nobody: no memory left for messages; wait for room and try again
+    ├── Overloaded             nobody: no memory left for messages; wait for room and try again
+    └── TooFarBehind           the caller's reader in the server's own process: it was too slow, and has ended
 
 A text names the value, the limit and the cure.
 """
@@ -29,6 +30,7 @@ __all__ = [
     "Overloaded",
     "PeerError",
     "PubSubError",
+    "TooFarBehind",
     "UnhandledMessageType",
     "UpgradeRefused",
     "shown",
@@ -124,3 +126,7 @@ class ConnectionClosed(PubSubError):
 
 class Overloaded(PubSubError):
     """The memory for messages is full and nothing was published. Wait for room and publish again."""
+
+
+class TooFarBehind(PubSubError):
+    """A reader of `server.subscribe()` was over a bound for lag, or the farthest behind at the memory limit."""

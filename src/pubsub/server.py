@@ -21,6 +21,7 @@ from pubsub.errors import ConfigError, MisuseError, Overloaded
 from pubsub.eventstream import EventStream, EventStreams
 from pubsub.handshake import Role
 from pubsub.options import Options
+from pubsub.reader import Reader, Readers
 from pubsub.session import Sessions
 from pubsub.stats import Stats
 
@@ -55,6 +56,7 @@ class Server:
             lane_bytes=options.max_message_bytes if options.lane else 0,
         )
         self._streams = EventStreams(options.event_buffer)
+        self._readers = Readers()
         self._sessions = Sessions(self._engine, options, self._streams, self._on_room)
         self._room = asyncio.Event()
         self._changed = asyncio.Event()
@@ -143,6 +145,20 @@ class Server:
     def _on_room(self) -> None:
         self._room.set()
 
+    # --- reading in this process ---
+
+    def subscribe(self, topic: str) -> Reader:
+        """What is published to the topic from now on: `async with server.subscribe("/a") as reader`, then `async for`.
+
+        A subscriber without a connection: the lag rules of the options hold for it. Raises MisuseError for a topic that
+        is no path, and after close().
+        """
+        path = topic_path(topic)
+        try:
+            return self._readers.open(self._topic(path))
+        except fastfan.MisuseError as error:
+            raise MisuseError(str(error)) from None
+
     # --- what it tells ---
 
     def events(self) -> EventStream:
@@ -194,7 +210,10 @@ class Server:
     def _handle(self, event: tuple[int, int, int, int, bytes]) -> None:
         try:
             kind, token, detail, _, data = event
-            self._sessions.handle(kind, token, detail, data)
+            if kind == fastfan.EventKind.READABLE:
+                self._readers.tell(token)
+            else:
+                self._sessions.handle(kind, token, detail, data)
         except Exception as error:
             # A fault of ours costs the connection it showed up on, and nobody else's events.
             self._loop.call_exception_handler({"message": "fastfan: an event could not be handled", "exception": error})
@@ -240,6 +259,9 @@ class Server:
             await self._send_off(Role.PUBLISHER, patience=drain / 2, after_log=True)
         patience = max(ends - self._loop.time(), 0.0) + _GRACE
         await self._send_off(Role.DUPLEX, patience=patience, after_log=drain > 0)
+        if drain > 0:
+            await self._readers.read_out(max(ends - self._loop.time(), 0.0))
+        self._readers.close()
         self._timer.cancel()
         self._door.close()
         for fileno in self._watched:
