@@ -104,12 +104,16 @@ def test_there_is_one_order_whichever_threads_the_publishers_are_on(rig: Rig) ->
     for thread in threads:
         thread.join()
     rig.until(lambda: topic.next_offset > 5 * each)
-    rig.settle()
-    for reader in readers:
-        reader.drain()
-    order = [payload for _, payload in parse(readers[0].take())[0]]
-    for reader in readers[1:]:
-        same = [payload for _, payload in parse(reader.take())[0]] == order
+
+    def all_have_all() -> bool:
+        for reader in readers:
+            reader.drain()
+        return all(len(parse(reader.got)[0]) == 5 * each for reader in readers)
+
+    rig.until(all_have_all)  # a socket holds some hundred small writes, until it is read
+    order, *others = [[payload for _, payload in parse(reader.take())[0]] for reader in readers]
+    for other in others:
+        same = other == order
         assert same
     for name in (b"0", b"1", b"2", b"3", b"here"):
         numbers = [int(payload.split()[1]) for payload in order if payload.split()[0] == name]
