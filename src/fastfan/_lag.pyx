@@ -196,13 +196,11 @@ cdef bint lag_holds(Sink *publisher) noexcept nogil:
 
 
 cdef Sink *lag_farthest(View *view) noexcept nogil:
-    """The open cursor that is farthest behind, of those that were offered what they lag; NULL: there is none."""
+    """The open cursor that is farthest behind, of those that were offered what they lag; NULL when nobody lags."""
     cdef Sink *farthest = NULL
     cdef uint32_t index
     for index in range(view.count):
-        if view.sinks[index].state != OPEN or not view.sinks[index].blocked:
-            continue
-        if lag_bytes(view, view.sinks[index]) == 0:
+        if view.sinks[index].state != OPEN or not view.sinks[index].blocked or lag_bytes(view, view.sinks[index]) == 0:
             continue
         if farthest == NULL or view.sinks[index].position < farthest.position:
             farthest = view.sinks[index]

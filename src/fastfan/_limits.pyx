@@ -12,7 +12,7 @@ from fastfan._loop cimport loops_nudge
 from fastfan._mailbox cimport EVENT_ROOM, inbox_nudge, outbox_put
 from fastfan._pool cimport pool_short
 from fastfan._readers cimport readers_evict, readers_paced, readers_review_all, readers_span
-from fastfan._sync cimport clear_bits_full, exchange_full, load_acquire, store_release
+from fastfan._sync cimport add_fetch, clear_bits_full, exchange_full, load_acquire, store_release
 from fastfan._waitlist cimport waitlist_add, waitlist_take
 
 cdef enum:
@@ -81,7 +81,9 @@ cdef void limits_apply(Loop *loop) noexcept nogil:
     condemn_doomed(loop)
     if load_acquire(&loop.evict_asked) and exchange_full(&loop.evict_asked, 0):
         evict_here(loop)
-    while load_acquire(&loop.pool.used_bytes) > loop.pool.limit_bytes and evict(loop):
+    if load_acquire(&loop.looks_asked) != loop.looks_answered:
+        find_victim(loop)
+    while is_over_limit(loop) and evict_over_limit(loop):
         continue
     if load_acquire(&loop.shared.awaiting_memory) and not pool_short(loop.pool):
         if exchange_full(&loop.shared.awaiting_memory, 0):
@@ -123,6 +125,53 @@ cdef bint evict(Loop *loop) noexcept nogil:
     return False
 
 
+cdef inline bint is_over_limit(Loop *loop) noexcept nogil:
+    if load_acquire(&loop.pool.used_bytes) > loop.pool.limit_bytes:
+        return True
+    loop.over_limit = False
+    return False
+
+
+cdef bint evict_over_limit(Loop *loop) noexcept nogil:
+    """The same over the limit, where every loop is at it: nobody goes before all have looked how far behind theirs are,
+    and the loop with the worst does it, if it is still necessary when it gets there."""
+    cdef Loop *other
+    cdef Loop *worst = loop
+    cdef uint32_t index
+    find_victim(loop)
+    if not loop.over_limit:
+        loop.over_limit = True
+        ask_others_to_look(loop)
+    for index in range(loop.shared.count):
+        other = &loop.shared.loops[index]
+        if other == loop:
+            continue
+        if load_acquire(&other.looks_answered) != load_acquire(&other.looks_asked):
+            return False    # it is awake for that, and comes here as well
+        if is_worse(other, worst):
+            worst = other
+    if worst == loop:
+        # Another may have been worse until just now; what that gave back is seen by who sees that it no longer is.
+        return is_over_limit(loop) and evict_here(loop)
+    inbox_nudge(&worst.inbox)
+    return False
+
+
+cdef inline bint is_worse(Loop *one, Loop *other) noexcept nogil:
+    # Of two alike it is the first, for all who compare them.
+    cdef uint64_t lag = load_acquire(&one.worst_lag_bytes)
+    cdef uint64_t other_lag = load_acquire(&other.worst_lag_bytes)
+    return lag > other_lag or (lag == other_lag and lag > 0 and one.index < other.index)
+
+
+cdef void ask_others_to_look(Loop *loop) noexcept nogil:
+    cdef uint32_t index
+    for index in range(loop.shared.count):
+        if index != loop.index:
+            add_fetch(&loop.shared.loops[index].looks_asked, 1)
+            inbox_nudge(&loop.shared.loops[index].inbox)
+
+
 cdef bint evict_here(Loop *loop) noexcept nogil:
     cdef Sink *victim = find_victim(loop)
     if victim != NULL:
@@ -138,6 +187,7 @@ cdef Sink *find_victim(Loop *loop) noexcept nogil:
     cdef Sink *victim = NULL
     cdef Sink *farthest
     cdef uint64_t most = 0
+    cdef uint64_t asked = load_acquire(&loop.looks_asked)
     while view != NULL:
         if lag_span(view) > most:
             farthest = lag_farthest(view)
@@ -145,6 +195,7 @@ cdef Sink *find_victim(Loop *loop) noexcept nogil:
                 victim, most = farthest, lag_span(view)
         view = view.live_next
     store_release(&loop.worst_lag_bytes, most)
+    store_release(&loop.looks_answered, asked)
     return victim
 
 

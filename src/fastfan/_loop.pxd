@@ -43,6 +43,8 @@ cdef struct Loop:
     Inbox inbox
     uint64_t stop               # release/acquire: the I/O thread is to end
     uint64_t worst_lag_bytes    # release/acquire: the largest span of its views, at its last look
+    uint64_t looks_asked        # a count: others want it to look again
+    uint64_t looks_answered     # release/acquire: the count at the beginning of that look
     uint64_t evict_asked        # exchanged: another loop found that the victim is here
     # Set once.
     Shared *shared
@@ -62,6 +64,7 @@ cdef struct Loop:
     uint64_t ticks
     uint64_t random
     bint ticking
+    bint over_limit             # at the last look
     uint64_t short_ns           # how long publishers have been waiting for memory
     uint64_t tick_due_ns        # when a tick that still waits was due; 0: none
     uint64_t beat_due_ns        # the same of a beat, whose terms follow
