@@ -152,7 +152,11 @@ cdef bint evict_over_limit(Loop *loop) noexcept nogil:
             worst = other
     if worst == loop:
         # Another may have been worse until just now; what that gave back is seen by who sees that it no longer is.
-        return is_over_limit(loop) and evict_here(loop)
+        if not is_over_limit(loop):
+            return False
+        if readers_span(&loop.shared.readers) > load_acquire(&loop.worst_lag_bytes):
+            return readers_evict(&loop.shared.readers)
+        return evict_here(loop)
     inbox_nudge(&worst.inbox)
     return False
 
