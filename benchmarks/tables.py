@@ -56,6 +56,7 @@ def _percent(name: str) -> Callable[[Run], float | None]:
 
 
 _CPU: Final = Cell("CPU ns a delivery", lambda run: run["server_cpu_ns_per_delivery"], ",.0f", True)
+_FINE_CPU: Final = Cell(_CPU.head, _CPU.value, ",.1f", True)
 _RATE_RATIO: Final = Cell(
     "deliveries a second", lambda run: run["deliveries_per_second"] if run["counts"] else None, ",.0f", True
 )
@@ -85,9 +86,13 @@ TABLES: Final[dict[str, tuple[Cell, ...]]] = {
     "gil": (_P50, _P99, Cell("max ms", latency_ms("latency", "max"), ",.1f")),
     "fairness": (_P50, _P99, Cell("max ms", latency_ms("latency", "max"), ",.1f"), *_SIDES),
     "visitors": (_P50, _P99, _CPU, *_SIDES),
-    "engine-subscribers": (_CPU, Cell("to the last, ms", latency_ms("everybody", "p50"), ",.2f", True), *_SIDES[:2]),
-    "engine-size": (_CPU, Cell("MB a second", lambda run: run["megabytes_per_second"], ",.0f", True), *_SIDES[:2]),
-    "engine-threads": (_CPU, _ANY_RATE, _P99, *_SIDES[:2]),
+    "engine-subscribers": (
+        _FINE_CPU,
+        Cell("to the last, ms", latency_ms("everybody", "p50"), ",.2f", True),
+        *_SIDES[:2],
+    ),
+    "engine-size": (_FINE_CPU, Cell("MB a second", lambda run: run["megabytes_per_second"], ",.0f", True), *_SIDES[:2]),
+    "engine-threads": (_FINE_CPU, _ANY_RATE, _P99, *_SIDES[:2]),
 }
 
 
