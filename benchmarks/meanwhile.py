@@ -18,7 +18,10 @@ def flooding(plan: Plan | None) -> Iterator[None]:
         yield
         return
     with Load(plan) as load:
-        load.connect()
+        try:
+            load.connect()
+        except LoadError as error:
+            raise PubSubError(f"the flood beside it: {error}") from error
         thread = threading.Thread(target=_publish, args=[load], name="flood")
         thread.start()
         try:

@@ -115,6 +115,11 @@ def test_a_flood_that_ended_before_the_measuring_did_is_an_error(port: int) -> N
         run_workload(Workload(name="trial", plan=Plan(port=port, path="/small", subscribers=2, messages=100)), None)
 
 
+def test_a_flood_that_cannot_connect_is_an_error() -> None:
+    with pytest.raises(PubSubError, match=r"the flood beside it: .*refused"), flooding(replace(SMALL, port=1)):
+        pass
+
+
 def test_a_load_goes_first_only_for_a_while_and_where_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError
