@@ -56,7 +56,9 @@ def ran_seconds(pid: int) -> dict[int, float]:
 
 @pytest.mark.parametrize(("name", "threads"), NATIVE_THREADS.items())
 def test_all_threads_of_a_server_are_on_its_cpu_unless_it_is_spread(name: str, threads: int) -> None:
-    with started(subject_of(name)) as (_, process):
+    with started(subject_of(name)) as (port, process):
+        # It may listen before its threads run; once it has delivered they do.
+        run_workload(Workload(name="trial", plan=replace(SMALL, port=port), rest_seconds=0.01), None)
         tasks = tasks_of(process.pid)
         allowed = {SERVER_CPU} if name != "fastpubsub-io2-spread" else set(harness.CPUS)
         assert len(tasks) >= 1 + threads
