@@ -128,6 +128,7 @@ cdef struct View:
     uint32_t room
     uint32_t next               # where the fan-out pass goes on
     bint in_pass
+    bint again                  # somebody before `next` can be sent more
     # Which segments it needs.
     Segment *oldest             # NULL: none, or all cursors float
     uint64_t oldest_sequence    # of `oldest`, which may be gone when the log was emptied

@@ -57,11 +57,18 @@ cdef void serve_first(Loop *loop, uint64_t slice_ends_ns) noexcept nogil:
 
 
 cdef void begin_pass(Loop *loop, View *view) noexcept nogil:
-    view.in_pass, view.next = True, 0
+    view.in_pass, view.next, view.again = True, 0, False
     store_release(&view.pass_end, load_acquire(&view.topic.log.end_position))
     view_resolve(view)
     # After `pass_end`, behind a barrier: who waits for it is told now, or saw it before waiting.
     limits_tell_waiting(loop, view)
+
+
+cdef void fanout_serve_again(Loop *loop, Sink *sink) noexcept nogil:
+    """Its socket takes more: the pass under way serves it, or the next one if that has been past it."""
+    if sink.view.in_pass and sink.view_index < sink.view.next:
+        sink.view.again = True
+    dirty_mark(loop, sink.view)
 
 
 cdef void end_pass(Loop *loop, View *view) noexcept nogil:
@@ -74,5 +81,8 @@ cdef void end_pass(Loop *loop, View *view) noexcept nogil:
         limits_tell_waiting(loop, view)
     # Whoever was served before the log grew during the pass is owed the rest.
     # (Nobody is: then it stays off the list, or a topic that is taken for one at rest would be on it again.)
-    if view.count and end_position != view.pass_end and (view.at_top < view.count or view.top < end_position):
+    if view.again:
+        view.again = False
+        dirty_mark(loop, view)
+    elif view.count and end_position != view.pass_end and (view.at_top < view.count or view.top < end_position):
         dirty_mark(loop, view)

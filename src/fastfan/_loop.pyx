@@ -18,10 +18,10 @@ from fastfan._clocks cimport clocks_judge
 from fastfan._connection cimport (
     connection_abandon, connection_end, connection_flush, connection_receive, connections_bury, connections_read_on,
 )
-from fastfan._cursor cimport ATTACHED, CAUSE_ABORTED, GONE, Sink, View, view_trim
+from fastfan._cursor cimport ATTACHED, CAUSE_ABORTED, GONE, Sink
 from fastfan._dirty cimport dirty_add
-from fastfan._fanout cimport fanout_slice
-from fastfan._limits cimport limits_apply, limits_note_lag
+from fastfan._fanout cimport fanout_serve_again, fanout_slice
+from fastfan._limits cimport limits_apply
 from fastfan._sync cimport count_up, load_acquire, store_release
 from fastfan._mailbox cimport (
     Command, inbox_at_rest, inbox_awake, inbox_clear, inbox_init, inbox_nudge, inbox_shut, inbox_sleep, inbox_take,
@@ -48,7 +48,9 @@ cdef extern from "poller.h" nogil:
     void poller_wake(poller *poll)
 
 cdef enum:
-    POLLED_AT_ONCE = 64         # ready sockets between two looks at the rest: about a slice of flushing
+    POLLED_AT_ONCE = 64         # ready sockets that one poll tells of
+    POLLING_NS = 500_000        # for so long polls with that many follow each other: half a slice
+    POLLED_BYTES = 1 << 20      # and while no more than this has been read
     TICK_MAX_NS = 250_000_000
     TICK_MIN_NS = 5_000_000
 
@@ -180,7 +182,7 @@ cdef void loop_turn(Loop *loop, uint64_t budget_ns) noexcept nogil:
 cdef bint run_round(Loop *loop, int timeout_ms) noexcept nogil:
     """Waits for as long as `timeout_ms` (-1: for ever), then does one of everything. True: nothing is left to do, and
     who has something for this loop will wake it."""
-    cdef int count = poll_once(loop, timeout_ms)
+    cdef int count = poll_all(loop, timeout_ms)
     run_commands(loop)
     if loop.dirty != NULL:
         fanout_slice(loop)
@@ -193,6 +195,19 @@ cdef bint run_round(Loop *loop, int timeout_ms) noexcept nogil:
     return inbox_sleep(&loop.inbox)
 
 
+cdef int poll_all(Loop *loop, int timeout_ms) noexcept nogil:
+    """Polls until everything that is ready has been told of, for as long as a slice takes at most: the poller tells of
+    those first that were ready first, so who became ready last waits for all of them."""
+    cdef uint64_t received_bytes = loop.counters.received_bytes
+    cdef int count = poll_once(loop, timeout_ms)
+    cdef uint64_t polled_until_ns = loop.now_ns + POLLING_NS
+    while count == POLLED_AT_ONCE and loop.now_ns < polled_until_ns and (
+            loop.counters.received_bytes - received_bytes < POLLED_BYTES):
+        count = poll_once(loop, 0)
+    connections_read_on(loop)
+    return count
+
+
 cdef int poll_once(Loop *loop, int timeout_ms) noexcept nogil:
     cdef poller_event events[POLLED_AT_ONCE]
     cdef int count = poller_wait(&loop.poll, events, POLLED_AT_ONCE, timeout_ms)
@@ -200,7 +215,6 @@ cdef int poll_once(Loop *loop, int timeout_ms) noexcept nogil:
     if timeout_ms:
         inbox_awake(&loop.inbox)
     loop.now_ns = clock_ns()
-    connections_read_on(loop)
     for index in range(count):
         if events[index].token == POLLER_TICK:
             loop.tick_due_ns = loop.now_ns
@@ -219,17 +233,13 @@ cdef void on_ready(Loop *loop, uint64_t token, uint32_t ready) noexcept nogil:
         sink.readable = True
     if ready & READY_WRITE and sink.blocked:
         sink.blocked = False
-        connection_flush(loop, sink)
-        view_trim_after(sink.view)
-        limits_note_lag(loop, sink.view)
-    elif sink.readable:
+        if not sink.in_view:
+            connection_flush(loop, sink)
+            return
+        # Its turn comes with its view's: thousands that can be written to again must not hold up who just came.
+        fanout_serve_again(loop, sink)
+    if sink.readable:
         connection_receive(loop, sink)
-
-
-cdef inline void view_trim_after(View *view) noexcept nogil:
-    # Only the last of the slow changes what the log has to keep.
-    if view.oldest != NULL and (view.at_top == view.count or view.oldest_sequence > load_acquire(&view.keep_from)):
-        view_trim(view)
 
 
 cdef void run_commands(Loop *loop) noexcept nogil:

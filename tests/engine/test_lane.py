@@ -115,7 +115,7 @@ def test_a_round_reads_so_much_and_no_more_however_many_publishers_have_more(rig
     for rounds in range(1, 6):
         rig.engine.turn(0)  # a single round
         read = rig.engine.stats()["received_bytes"] - before
-        assert 0 < read <= rounds * 128 * 65_536
+        assert 0 < read <= rounds * (16 + 64 + 64) * 65_536
     rig.settle()
     assert rig.engine.stats()["messages"] == 200 * 140
 
