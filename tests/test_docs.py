@@ -7,7 +7,9 @@ A code block says how it is checked by the word after its language, which reader
     python subscribes    a program without end: what is published to its topic, it prints
     python serves        a server without end: who subscribes gets the time of day
     python relays        a server without end: who subscribes gets what others publish
+    python embeds        the same as `serves`, with the module of the cython block before it
     python with server   a piece of a coroutine, with a server of this process in the name `server`
+    cython               a module that is compiled against fastfan; its first line is its file's name
     sh                   commands that exist, with flags that exist
     http, javascript, and text with bytes: see the tests
 """
@@ -25,9 +27,11 @@ import click
 import pytest
 import websockets
 
+import fastfan
 import pubsub
 from pubsub.cli.command import fastpubsub
 from pubsub.sync import Publisher, Subscriber
+from tests.support.embedding import compile_module
 from tests.support.pages import BLOCKS, PAGES, ROOT, Block, blocks, prose, spans
 from tests.support.processes import PATIENCE_SECONDS, Program, RunningServer, running_server
 
@@ -111,6 +115,17 @@ def test_a_server_of_the_docs_serves(block: Block, tmp_path: Path) -> None:
                 assert next(subscriber) == message
 
 
+def test_a_cython_module_of_the_docs_publishes_in_the_program_of_the_docs(tmp_path: Path) -> None:
+    [module], [program] = blocks("cython"), blocks("python", "embeds")
+    source = tmp_path / module.text.splitlines()[0].removeprefix("# ")
+    source.write_text(module.text)
+    compile_module(source, search=str(Path(fastfan.__file__).parents[1]))
+    with ExitStack() as stack:
+        address = f"127.0.0.1:{free_port()}"
+        start(stack, program, address, tmp_path)
+        assert re.fullmatch(r"\d\d:\d\d:\d\d", str(next(subscriber_of(stack, f"ws://{address}/clock"))))
+
+
 @pytest.mark.parametrize("block", blocks("python", "with server"), ids=str)
 async def test_a_piece_of_a_coroutine_runs(block: Block) -> None:
     code = compile(block.text, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -119,7 +134,7 @@ async def test_a_piece_of_a_coroutine_runs(block: Block) -> None:
 
 
 def test_every_python_block_is_checked() -> None:
-    known = {"", "publishes", "subscribes", "serves", "relays", "with server"}
+    known = {"", "publishes", "subscribes", "serves", "relays", "embeds", "with server"}
     assert {block.how for block in blocks("python")} <= known
 
 

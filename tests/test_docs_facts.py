@@ -158,6 +158,7 @@ def test_every_variable_of_the_environment_is_told_of() -> None:
 CLASSES = {
     "engine": fastfan.Engine,
     "topic": fastfan.Topic,
+    "reader": fastfan.Reader,
     "server": pubsub.Server,
     "publisher": pubsub.Publisher,
     "subscriber": pubsub.Subscriber,
@@ -179,11 +180,24 @@ def test_members_between_backticks_exist() -> None:
 
 @pytest.mark.parametrize(
     ("name", "page"),
-    [("engine", "embedding.md"), ("topic", "embedding.md"), ("server", "embedding.md"), ("publisher", "clients.md")],
+    [
+        ("engine", "embedding.md"),
+        ("topic", "embedding.md"),
+        ("reader", "embedding.md"),
+        ("server", "embedding.md"),
+        ("publisher", "clients.md"),
+    ],
 )
 def test_every_public_member_is_told_of(name: str, page: str) -> None:
     public = {(name, member) for member in dir(CLASSES[name]) if not member.startswith("_")}
     assert public <= members_named(ROOT / "docs" / page)
+
+
+def test_what_cython_modules_may_cimport_is_the_table() -> None:
+    text = (ROOT / "src" / "fastfan" / "__init__.pxd").read_text()
+    named = set(re.findall(r"\b(?:fastfan|FASTFAN)_\w+", text.partition("cimport (")[2]))
+    listed = re.findall(r"\b(?:fastfan|FASTFAN)_\w+", str(table("embedding.md", "to cimport", "does")))
+    assert named - {"fastfan_topic"} == set(listed)
 
 
 def test_names_that_look_like_options_are_some() -> None:

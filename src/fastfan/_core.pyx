@@ -102,6 +102,7 @@ cdef class Core:
     cdef void shut(self) noexcept nogil:
         """Ends the threads and resets every connection; the memory stays. Again: does nothing."""
         cdef uint32_t index
+        store_release(&self.shared.closed, 1)
         for index in range(<uint32_t>self.threads_running):
             loop_stop(&self.shared.loops[index])
         for index in range(<uint32_t>self.threads_running):

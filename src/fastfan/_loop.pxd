@@ -33,6 +33,7 @@ cdef struct Shared:
     ReaderHub readers
     Loop *loops
     uint32_t count              # of those that are set up
+    uint64_t closed             # 1 from shut() on; release/acquire
     uint64_t orphaned           # 1 in a forked child: all of this is its parent's; release/acquire
     uint64_t room_wanted        # exchanged: bit i: the shell waits for an EVENT_ROOM, and loop i has not answered
     uint64_t awaiting_memory    # exchanged: 1 while somebody waits for memory to be no longer short

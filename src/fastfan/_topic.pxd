@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint64_t
 
 from fastfan._core cimport Core
 from fastfan._cursor cimport TopicState
+from fastfan._embedding cimport fastfan_topic
 from fastfan._log cimport Partial as PartialState
 
 
@@ -13,8 +14,22 @@ cdef struct Piece:
     size_t data_bytes
     uint8_t opcode
 
+cdef struct Batch:
+    Piece *pieces
+    size_t count
+    size_t frame_bytes      # of all their frames
+    uint64_t last_offset
+
+cdef enum Appended:
+    APPENDED
+    OVER_LIMIT
+    NO_MEMORY
+
+cdef Appended append_batch(TopicState *state, Batch *batch, bint strict) noexcept nogil
+
 cdef class Topic:
     cdef TopicState state
+    cdef fastfan_topic handle   # what embedders name it by
     cdef Core core
     cdef readonly str name
     cdef object __weakref__

@@ -32,17 +32,6 @@ cdef extern from "Python.h":
 cdef extern from "clock.h" nogil:
     uint64_t clock_ns()
 
-cdef enum Appended:
-    APPENDED
-    OVER_LIMIT
-    NO_MEMORY
-
-cdef struct Batch:
-    Piece *pieces
-    size_t count
-    size_t frame_bytes      # of all their frames
-    uint64_t last_offset
-
 
 cdef void topic_set_up(TopicState *state, Loop *loops, uint32_t count) noexcept nogil:
     cdef uint32_t index
@@ -68,6 +57,7 @@ cdef class Topic:
         # 63 bits, so that it is a positive number in every language's signed type.
         log_init(&self.state.log, &core.shared.pool, int.from_bytes(os.urandom(8), "little") >> 1)
         topic_set_up(&self.state, core.shared.loops, core.shared.count)
+        self.handle.topic, self.handle.engine = &self.state, &core.shared
 
     def __dealloc__(self):
         cdef uint32_t index
@@ -131,11 +121,8 @@ cdef class Topic:
     cdef uint64_t append(self, Piece *pieces, size_t count, bint strict) except 0:
         cdef Batch batch
         cdef Appended outcome
-        cdef size_t index
         self.core.check_open()
-        batch.pieces, batch.count, batch.frame_bytes = pieces, count, 0
-        for index in range(count):
-            batch.frame_bytes += frame_header_size(pieces[index].data_bytes) + pieces[index].data_bytes
+        batch.pieces, batch.count = pieces, count
         with nogil:
             outcome = append_batch(&self.state, &batch, strict)
         if outcome != APPENDED:
@@ -234,6 +221,11 @@ cdef Appended append_batch(TopicState *state, Batch *batch, bint strict) noexcep
     cdef Piece *piece = batch.pieces
     cdef uint64_t now_ns = clock_ns()
     cdef Foresight foresight
+    batch.frame_bytes = 0
+    while piece < end:
+        batch.frame_bytes += frame_header_size(piece.data_bytes) + piece.data_bytes
+        piece += 1
+    piece = batch.pieces
     mutex_lock(&state.log.lock)
     log_foresight(&state.log, &foresight, batch.frame_bytes)
     if strict and not batch_fits(state, batch, &foresight):

@@ -145,6 +145,17 @@ class Server:
     def _on_room(self) -> None:
         self._room.set()
 
+    def topic(self, topic: str) -> fastfan.Topic:
+        """The engine's topic of that path, for who publishes much or from Cython: no lookup for each message.
+
+        It raises what the engine raises (`fastfan.Overloaded`, `fastfan.EngineClosed`).
+        """
+        path = topic_path(topic)
+        try:
+            return self._topic(path)
+        except fastfan.MisuseError as error:
+            raise MisuseError(str(error)) from None
+
     # --- reading in this process ---
 
     def subscribe(self, topic: str) -> Reader:

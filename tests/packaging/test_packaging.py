@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.embedding import compile_module
+
 ROOT = Path(__file__).parents[2]
 OLDEST = (3, 11)
 SOURCES = {".py", ".pyi", ".pyx", ".pxd", ".c", ".h", ".typed"}
@@ -100,6 +102,15 @@ def test_the_sdist_holds_the_sources_and_nothing_built(sdist: Path) -> None:
 @pytest.mark.parametrize("installed_wheel", interpreters().values(), ids=interpreters().keys(), indirect=True)
 def test_a_wheel_works_in_a_clean_environment(installed_wheel: Environment) -> None:
     assert "works" in installed_wheel.use()
+
+
+def test_another_cython_module_is_compiled_against_the_wheel(sdist: Path, tmp_path: Path) -> None:
+    environment = Environment(sys.executable, tmp_path / "user")
+    environment.pip("install", sdist, "cython>=3.3,<3.4")
+    for name in ("embedder.pyx", "embedding_it.py"):
+        shutil.copy(ROOT / "tests" / "packaging" / name, tmp_path)
+    compile_module(tmp_path / "embedder.pyx", python=environment.python)
+    assert "embeds" in run(environment.python, tmp_path / "embedding_it.py", cwd=tmp_path)
 
 
 def test_pip_installs_the_sdist_itself(sdist: Path, tmp_path: Path) -> None:
