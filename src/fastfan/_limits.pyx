@@ -11,7 +11,7 @@ from fastfan._lag cimport lag_farthest, lag_needs_no_review, lag_review, lag_rev
 from fastfan._loop cimport loops_nudge
 from fastfan._mailbox cimport EVENT_ROOM, inbox_nudge, outbox_put
 from fastfan._pool cimport pool_short
-from fastfan._readers cimport readers_evict, readers_paced, readers_review_all, readers_span
+from fastfan._readers_lag cimport readers_evict, readers_paced, readers_review_all, readers_span
 from fastfan._sync cimport add_fetch, clear_bits_full, exchange_full, load_acquire, store_release
 from fastfan._waitlist cimport waitlist_add, waitlist_take
 

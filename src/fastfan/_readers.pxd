@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint64_t
 
-from fastfan._cursor cimport Cause, ReaderHub, ReaderState, TopicState
+from fastfan._cursor cimport Cause, ReaderHub, ReaderState, TopicState, View
 from fastfan._pool cimport Segment
 
 
@@ -37,11 +37,13 @@ cdef int readers_fileno(ReaderState *reader) noexcept nogil
 cdef void readers_end_all(ReaderHub *hub) noexcept nogil
 # Who appends, under the log's lock:
 cdef void readers_offer(TopicState *topic) noexcept nogil
-# An I/O thread:
-cdef bint readers_review_all(ReaderHub *hub, uint64_t now_ns) noexcept nogil
-cdef bint readers_paced(ReaderHub *hub) noexcept nogil
-cdef uint64_t readers_span(ReaderHub *hub) noexcept nogil
-cdef bint readers_evict(ReaderHub *hub) noexcept nogil
+# The rules, under the log's lock:
+cdef void readers_condemn(ReaderState *reader, Cause cause) noexcept nogil
+cdef void readers_locate(ReaderState *reader) noexcept nogil
+
+
+cdef inline View *readers_view(TopicState *topic) noexcept nogil:
+    return &topic.views[topic.loops]
 
 
 cdef inline void readers_note_append(TopicState *topic) noexcept nogil:

@@ -25,13 +25,13 @@ from libc.stdint cimport UINT64_MAX, uint32_t
 from libc.string cimport memset
 
 from fastfan._cursor cimport (
-    CAUSE_ABORTED, CAUSE_CLOSED, CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, View, topic_trim,
+    CAUSE_ABORTED, CAUSE_CLOSED, View, topic_trim,
 )
-from fastfan._lag cimport lag_decide_pacing, lag_span
-from fastfan._log cimport segment_offset_at
+from fastfan._lag cimport lag_decide_pacing
 from fastfan._mailbox cimport inbox_nudge, outbox_drop_ready, outbox_put_ready
+from fastfan._readers_lag cimport readers_review, readers_review_due
 from fastfan._sync cimport (
-    load_acquire, load_acquire_pointer, mutex_destroy, mutex_init, mutex_lock, mutex_unlock, store_release,
+    load_acquire, mutex_destroy, mutex_init, mutex_lock, mutex_unlock, store_release,
     store_release_pointer,
 )
 
@@ -44,16 +44,6 @@ cdef extern from "poller.h" nogil:
     void notifier_signal(int signal_fd)
     void notifier_clear(int fd)
     void notifier_close(int fd, int signal_fd)
-
-cdef enum:
-    REVIEW_EVERY_NS = 1_000_000     # as _lag.pyx has it; and not without end between two, however fast a log grows
-    REVIEW_SHARE = 20
-    REVIEW_EVERY_BYTES = 262144
-    MOVING_NS = 1_000_000_000
-
-
-cdef inline View *view_of(TopicState *topic) noexcept nogil:
-    return &topic.views[topic.loops]
 
 
 # --- life -----------------------------------------------------------------------------------------------------------
@@ -118,7 +108,7 @@ cdef void readers_close(ReaderHub *hub, ReaderState *reader) noexcept nogil:
     delist_topic(hub, reader.topic)
     mutex_unlock(&hub.lock)
     mutex_lock(&reader.topic.log.lock)
-    condemn(reader, CAUSE_CLOSED)
+    readers_condemn(reader, CAUSE_CLOSED)
     mutex_unlock(&reader.topic.log.lock)
     if reader.outbox != NULL:
         outbox_drop_ready(reader.outbox, &reader.ready)
@@ -132,7 +122,7 @@ cdef void readers_end_all(ReaderHub *hub) noexcept nogil:
     while topic != NULL:
         mutex_lock(&topic.log.lock)
         while topic.readers != NULL and not topic.readers.cause:
-            condemn(topic.readers, CAUSE_ABORTED)
+            readers_condemn(topic.readers, CAUSE_ABORTED)
         mutex_unlock(&topic.log.lock)
         topic = topic.hub_next
     mutex_unlock(&hub.lock)
@@ -140,7 +130,7 @@ cdef void readers_end_all(ReaderHub *hub) noexcept nogil:
 
 # --- ending (under the log's lock) ----------------------------------------------------------------------------------
 
-cdef void condemn(ReaderState *reader, Cause cause) noexcept nogil:
+cdef void readers_condemn(ReaderState *reader, Cause cause) noexcept nogil:
     """Ends it, now or when its batch is finished; who waits for it is told."""
     if not reader.cause:
         reader.cause = cause
@@ -155,7 +145,7 @@ cdef void condemn(ReaderState *reader, Cause cause) noexcept nogil:
 
 cdef void let_go(ReaderState *reader) noexcept nogil:
     cdef TopicState *topic = reader.topic
-    cdef View *view = view_of(topic)
+    cdef View *view = readers_view(topic)
     if reader.before == NULL:
         topic.readers = reader.next
     else:
@@ -232,10 +222,10 @@ cdef int readers_fileno(ReaderState *reader) noexcept nogil:
 
 cdef void readers_offer(TopicState *topic) noexcept nogil:
     """The log has grown."""
-    cdef View *view = view_of(topic)
+    cdef View *view = readers_view(topic)
     cdef ReaderState *reader
     cdef uint32_t index
-    if review_due(topic) and review(topic, clock_ns()):
+    if readers_review_due(topic) and readers_review(topic, clock_ns()):
         for index in range(topic.loops):
             inbox_nudge(topic.views[index].inbox)
     view.pass_end = topic.log.end_position
@@ -249,7 +239,7 @@ cdef void readers_offer(TopicState *topic) noexcept nogil:
 # --- what they need (under the log's lock) --------------------------------------------------------------------------
 
 cdef void tell_needs(TopicState *topic) noexcept nogil:
-    cdef View *view = view_of(topic)
+    cdef View *view = readers_view(topic)
     cdef ReaderState *reader = topic.readers
     cdef uint64_t keep_from = UINT64_MAX
     cdef uint64_t base = UINT64_MAX
@@ -268,7 +258,7 @@ cdef void tell_needs(TopicState *topic) noexcept nogil:
 cdef void note_move(ReaderState *reader, uint64_t from_position) noexcept nogil:
     """It has moved from there. Only the last of those that were there changes what the log has to keep."""
     cdef TopicState *topic = reader.topic
-    if from_position != view_of(topic).base:
+    if from_position != readers_view(topic).base:
         return
     topic.readers_at_base -= 1
     if topic.readers_at_base == 0:
@@ -300,13 +290,13 @@ cdef Begun readers_begin(ReaderState *reader, ReadBatch *batch) noexcept nogil:
         begun = AT_END
     else:
         reader.busy = True
-        locate(reader)
+        readers_locate(reader)
         batch.segment, batch.at = reader.segment, reader.position - reader.segment.base
     mutex_unlock(&reader.topic.log.lock)
     return begun
 
 
-cdef void locate(ReaderState *reader) noexcept nogil:
+cdef void readers_locate(ReaderState *reader) noexcept nogil:
     # It is owed something, so the segment is there; its own from before may be gone, when the log was emptied.
     cdef Segment *segment = reader.segment
     if segment == NULL or reader.sequence < reader.topic.log.floor:
@@ -340,7 +330,7 @@ cdef bint readers_finish(ReaderState *reader, ReadBatch *batch) noexcept nogil:
 
 cdef void advance(ReaderState *reader, ReadBatch *batch) noexcept nogil:
     cdef uint64_t from_position = reader.position
-    cdef View *view = view_of(reader.topic)
+    cdef View *view = readers_view(reader.topic)
     reader.segment, reader.sequence = batch.segment, batch.segment.sequence
     reader.position = batch.position
     reader.offset += batch.messages
@@ -350,140 +340,3 @@ cdef void advance(ReaderState *reader, ReadBatch *batch) noexcept nogil:
         reader.lagging = False
         store_release(&view.lagging, view.lagging - 1)
         unpace(reader.topic)
-
-
-# --- the lag rules --------------------------------------------------------------------------------------------------
-
-cdef bint review_due(TopicState *topic) noexcept nogil:
-    cdef View *view = view_of(topic)
-    cdef uint64_t least = min(topic.pace_lag_bytes, topic.max_lag_bytes)
-    if topic.max_lag_messages or topic.max_lag_age_ns:
-        least = 0
-    if lag_span(view) <= least:
-        return False
-    # So a bound is kept to a quarter of itself, however fast the log grows.
-    if topic.log.end_position - view.reviewed_end > min(<uint64_t>REVIEW_EVERY_BYTES, topic.max_lag_bytes // 4):
-        return True
-    return clock_ns() >= view.review_at_ns
-
-
-cdef bint review(TopicState *topic, uint64_t now_ns) noexcept nogil:
-    """Counts who moves and who lags, ends those too far behind, decides on pacing. True: publishers need not wait any
-    more. Under the log's lock."""
-    cdef View *view = view_of(topic)
-    cdef ReaderState *reader = topic.readers
-    cdef ReaderState *following
-    cdef uint64_t moving = 0
-    cdef uint64_t lagging = 0
-    cdef bint moves
-    while reader != NULL:
-        following = reader.next
-        if not reader.cause and too_far_behind(reader, now_ns):
-            condemn(reader, CAUSE_TOO_FAR_BEHIND)
-        else:
-            moves = now_ns - min(reader.took_ns, now_ns) < MOVING_NS
-            reader.lagging = moves and topic.log.end_position - reader.position > topic.pace_lag_bytes
-            moving += moves
-            lagging += reader.lagging
-        reader = following
-    store_release(&view.moving, moving)
-    store_release(&view.lagging, lagging)
-    store_release(&view.reviewed_end, topic.log.end_position)
-    view.review_at_ns = now_ns + max(<uint64_t>REVIEW_EVERY_NS, REVIEW_SHARE * (clock_ns() - min(now_ns, clock_ns())))
-    return lag_decide_pacing(topic)
-
-
-cdef bint too_far_behind(ReaderState *reader, uint64_t now_ns) noexcept nogil:
-    """By what it was owed before the last append."""
-    cdef TopicState *topic = reader.topic
-    cdef uint64_t owed_until = view_of(topic).pass_end
-    cdef uint64_t time_ns = 0
-    if owed_until <= reader.position:
-        return False
-    if owed_until - reader.position > topic.max_lag_bytes:
-        return True
-    if topic.max_lag_messages and topic.offered_offset - reader.offset > topic.max_lag_messages:
-        return True
-    if not topic.max_lag_age_ns or reader.busy:
-        return False
-    locate(reader)
-    segment_offset_at(reader.segment, reader.position - reader.segment.base, &time_ns)
-    return time_ns != 0 and time_ns + topic.max_lag_age_ns < now_ns
-
-
-cdef bint readers_review_all(ReaderHub *hub, uint64_t now_ns) noexcept nogil:
-    """Also where nothing is published any more: publishers may wait for a reader that has stopped reading."""
-    cdef bint unpaced = False
-    cdef TopicState *topic
-    if load_acquire_pointer(&hub.topics) == NULL:
-        return False
-    mutex_lock(&hub.lock)
-    topic = hub.topics
-    while topic != NULL:
-        mutex_lock(&topic.log.lock)
-        if topic.readers != NULL and review(topic, now_ns):
-            unpaced = True
-        mutex_unlock(&topic.log.lock)
-        topic = topic.hub_next
-    mutex_unlock(&hub.lock)
-    return unpaced
-
-
-cdef bint readers_paced(ReaderHub *hub) noexcept nogil:
-    """Whether publishers of a topic that has readers wait."""
-    cdef bint paced = False
-    cdef TopicState *topic
-    mutex_lock(&hub.lock)
-    topic = hub.topics
-    while topic != NULL:
-        paced = paced or load_acquire(&topic.paced) != 0
-        topic = topic.hub_next
-    mutex_unlock(&hub.lock)
-    return paced
-
-
-# --- the memory limit -----------------------------------------------------------------------------------------------
-
-cdef TopicState *largest(ReaderHub *hub) noexcept nogil:
-    # Under the hub's lock.
-    cdef TopicState *topic = hub.topics
-    cdef TopicState *found = NULL
-    while topic != NULL:
-        if lag_span(view_of(topic)) > (0 if found == NULL else lag_span(view_of(found))):
-            found = topic
-        topic = topic.hub_next
-    return found
-
-
-cdef uint64_t readers_span(ReaderHub *hub) noexcept nogil:
-    """How far the farthest reader of any topic lags."""
-    cdef TopicState *topic
-    cdef uint64_t span = 0
-    if load_acquire_pointer(&hub.topics) == NULL:
-        return 0
-    mutex_lock(&hub.lock)
-    topic = largest(hub)
-    if topic != NULL:
-        span = lag_span(view_of(topic))
-    mutex_unlock(&hub.lock)
-    return span
-
-
-cdef bint readers_evict(ReaderHub *hub) noexcept nogil:
-    """Ends the farthest reader of the topic where one lags most, but for what was appended last. True: it let go."""
-    cdef TopicState *topic
-    cdef ReaderState *reader
-    cdef bint gone = False
-    mutex_lock(&hub.lock)
-    topic = largest(hub)
-    if topic != NULL:
-        mutex_lock(&topic.log.lock)
-        reader = topic.readers
-        while reader != NULL and reader.position != view_of(topic).base:
-            reader = reader.next
-        if reader != NULL and reader.position < view_of(topic).pass_end:
-            gone = not reader.busy
-            condemn(reader, CAUSE_MEMORY)
-        mutex_unlock(&topic.log.lock)
-    mutex_unlock(&hub.lock)
-    return gone
