@@ -204,17 +204,11 @@ def test_publishers_wait_for_a_reader_that_reads(make_rig: Callable[..., Rig]) -
     publisher = rig.connect(topic, PUBLISHER)
     payload = bytes(50_000)
     message = bytes([0x82, 0xFE]) + len(payload).to_bytes(2, "big") + bytes(4) + payload
-    sent = []
-
-    def send() -> None:
-        for _ in range(100):
-            publisher.socket.sendall(message)
-            sent.append(1)
-
     publisher.socket.setblocking(True)
-    sender = threading.Thread(target=send)
+    sender = threading.Thread(target=publisher.socket.sendall, args=[message * 100])
     with topic.reader() as reader:
         sender.start()
+        rig.until(lambda: rig.engine.stats()["held_publishers"])
         got, deadline = 0, time.monotonic() + PATIENCE
         while got < 100 and time.monotonic() < deadline:
             rig.turn_if_ready()
@@ -223,7 +217,6 @@ def test_publishers_wait_for_a_reader_that_reads(make_rig: Callable[..., Rig]) -
         sender.join(PATIENCE)
         assert got == 100
         rig.until(lambda: not topic.paced)
-    assert rig.engine.stats()["held_publishers"] > 0
     publisher.socket.setblocking(False)
 
 
