@@ -108,14 +108,15 @@ cdef class Core:
         for index in range(<uint32_t>self.threads_running):
             thread_join(&self.threads[index])
         self.threads_running = 0
-        if self.guarded:
-            fork_guard_remove(&self.guard)
-        self.guarded = False
         readers_end_all(&self.shared.readers)
         for index in range(self.shared.count):
             if self.shared.loops[index].inbox.waker != NULL:
                 loop_shut(&self.shared.loops[index])
         outbox_shut(&self.shared.outbox)
+        # Last: a child forked meanwhile would find locks that this thread holds, in an engine that is not marked.
+        if self.guarded:
+            fork_guard_remove(&self.guard)
+        self.guarded = False
 
 
 cdef int set_up(Core core, Terms *terms) except -1:
