@@ -150,16 +150,20 @@ cdef inline void unnote_position(View *view, Sink *sink) noexcept nogil:
 cdef void remove_from_view(View *view, Sink *sink) noexcept nogil:
     # A pass may be under way: the hole before `next` is filled from the part already served.
     cdef uint32_t hole = sink.view_index
-    cdef uint32_t last = view.count - 1
     if hole < view.next:
         view.next -= 1
-        view.sinks[hole] = view.sinks[view.next]
-        view.sinks[hole].view_index = hole
+        move_in_view(view, view.next, hole)
         hole = view.next
-    view.sinks[hole] = view.sinks[last]
-    view.sinks[hole].view_index = hole
-    view.count = last
+    view.count -= 1
+    move_in_view(view, view.count, hole)
     sink.in_view = False
+
+
+cdef inline void move_in_view(View *view, uint32_t place, uint32_t hole) noexcept nogil:
+    # From `place`, unless that is the hole: then what still stands there has moved before.
+    if place != hole:
+        view.sinks[hole] = view.sinks[place]
+        view.sinks[hole].view_index = hole
 
 
 cdef void cursor_leave(Sink *sink, bint keep_frame) noexcept nogil:

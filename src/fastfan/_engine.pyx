@@ -320,7 +320,8 @@ cdef class Engine(Core):
             self.shut()
         if self.io_threads:
             _running.discard(self)
-        self.kept.clear()
+        with self.naming:   # a sweep may be under way
+            self.kept.clear()
 
 
 cdef int add_counts(dict counts, Loop *loop) except -1:

@@ -79,10 +79,9 @@ cdef void end_pass(Loop *loop, View *view) noexcept nogil:
     # Who began to wait during the pass may have no other that begins.
     if load_acquire(&view.awaited):
         limits_tell_waiting(loop, view)
-    # Whoever was served before the log grew during the pass is owed the rest.
-    # (Nobody is: then it stays off the list, or a topic that is taken for one at rest would be on it again.)
-    if view.again:
-        view.again = False
+    # Whoever was served before the log grew during the pass, or was blocked then, is owed the rest.
+    # (Where nobody is left it stays off the list: a topic that is taken for one at rest would be on it again.)
+    if view.count and (view.again or (
+            end_position != view.pass_end and (view.at_top < view.count or view.top < end_position))):
         dirty_mark(loop, view)
-    elif view.count and end_position != view.pass_end and (view.at_top < view.count or view.top < end_position):
-        dirty_mark(loop, view)
+    view.again = False

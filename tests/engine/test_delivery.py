@@ -163,6 +163,27 @@ def test_one_that_leaves_between_two_slices_makes_nobody_miss_a_message(rig: Rig
 
 
 @pytest.mark.hosted
+@pytest.mark.parametrize("seed", range(3))
+def test_any_of_the_served_may_leave_after_all_of_the_unserved(rig: Rig, topic: Topic, seed: int) -> None:
+    # Then the pass stands behind the last of the view, and the hole that one leaves is filled from there.
+    peers = [rig.connect(topic) for _ in range(1000)]
+    topic.publish(bytes(20_000))
+    rig.engine.turn(budget=0.0)
+    served = [peer for peer in peers if readable(peer.socket.fileno())]
+    assert 10 < len(served) < len(peers)
+    for peer in (peer for peer in peers if peer not in served):
+        rig.engine.abort(peer.token)
+    random.Random(seed).shuffle(served)
+    *leaving, last = served
+    for peer in leaving:
+        rig.engine.abort(peer.token)
+    rig.settle()
+    topic.publish("after")
+    last.expect(frame(bytes(20_000)), frame("after"))
+    assert (rig.connections, topic.subscribers) == (1, 1)
+
+
+@pytest.mark.hosted
 def test_what_is_published_between_two_slices_reaches_those_already_served_too(rig: Rig, topic: Topic) -> None:
     peers = [rig.connect(topic) for _ in range(1000)]
     topic.publish(bytes(20_000))
