@@ -64,11 +64,12 @@ asan: $(DEVELOP) ## the tests on an engine built with ASan and UBSan
 	    $(BIN)/python -m pytest -p no:cacheprovider --capture=sys -m "not packaging and not browser" \
 	        --ignore=tests/test_stubs.py --ignore=tests/test_layering.py $(ARGS) $(ASAN_TESTS)
 
-# halt_on_error, because a run with many races takes for ever; the census of threads in conftest.py does not know TSan's.
+# halt_on_error, because a run with many races takes for ever; die_after_fork=0, because a forked child of the tests makes
+# threads of its own. The census of threads in conftest.py does not know TSan's.
 tsan: $(DEVELOP) ## the engine's tests, with two I/O threads, on an engine built with TSan
 	@$(BUILD) tsan-$(TAG) build/tsan/site -DFASTFAN_SANITIZE=thread -DCMAKE_BUILD_TYPE=Debug
 	@PYTHONPATH=$(CURDIR)/build/tsan/site PYTHONMALLOC=malloc FASTFAN_IO_THREADS=$${FASTFAN_IO_THREADS:-2} \
-	    TSAN_OPTIONS="halt_on_error=1 exitcode=66" LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
+	    TSAN_OPTIONS="halt_on_error=1 exitcode=66 die_after_fork=0" LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
 	    $(BIN)/python -m pytest -p no:cacheprovider --capture=sys $(ARGS) $(TSAN_TESTS)
 
 test-threads: $(DEVELOP) engine ## the engine's tests once more, with two I/O threads

@@ -131,8 +131,8 @@ class Engine(Core):
     ) -> None:
         """The one way to close: sends the Close, then waits for the peer.
 
-        The Close goes out after the frame the subscriber is in the middle of, or with `after_log` after everything
-        published until now; nothing follows it. Without `discard` the connection goes on being lent, so that the peer's
+        The Close goes out behind as much of what was published until now as the socket takes at once, after the frame
+        the subscriber is then in the middle of; or with `after_log` after all of it. Nothing follows the Close. Without `discard` the connection goes on being lent, so that the peer's
         Close can be seen; with it (the peer's Close has come, or it broke the protocol) the stream is finished behind
         the Close and what still arrives is thrown away. What is not over within `deadline` seconds (close_deadline) is
         reset.

@@ -104,6 +104,9 @@ cdef void start(Loop *loop, Sink *sink, Command *command) noexcept nogil:
 
 cdef void close(Loop *loop, Sink *sink, Command *command) noexcept nogil:
     cdef bint discards = command.a == THEN_DISCARD
+    if sink.state == OPEN and not discards:
+        # What was published before it: this may be the same round, and the fan-out of it comes later.
+        connection_flush(loop, sink)
     if not sink_move(sink, PEER_CLOSED if discards else CLOSING):
         return
     sink.close_left_ns = command.c if command.c else loop.close_deadline_ns

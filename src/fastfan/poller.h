@@ -53,9 +53,6 @@ int poller_tick(struct poller *poller, uint64_t interval_ns);
 /* From now on waits of the calling thread end when they are due, not some 50 us later, at the cost of wake-ups. */
 void poller_precise(void);
 
-/* The calling thread's name, as the system's tools show it; where the system has that. */
-void poller_name_thread(const char *name);
-
 /* A descriptor for telling another loop: readable from signal to clear. One signals at `signal_fd`, which may be the same;
  * opening gives both, or -errno. */
 int notifier_open(int *signal_fd);

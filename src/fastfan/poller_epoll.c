@@ -113,5 +113,3 @@ int poller_tick(struct poller *poller, uint64_t interval_ns) {
 }
 
 void poller_precise(void) { prctl(PR_SET_TIMERSLACK, 1); }
-
-void poller_name_thread(const char *name) { prctl(PR_SET_NAME, name); }

@@ -228,8 +228,6 @@ int poller_fileno(struct poller *poller) {
 /* POSIX has nothing for it. */
 void poller_precise(void) {}
 
-void poller_name_thread(const char *name) { (void)name; }
-
 /* The sockets are the waiting thread's to look at: all that another can see is whether it has been woken. */
 int poller_pending(struct poller *poller) {
     struct pollfd look = {.fd = poller->fd, .events = POLLIN};

@@ -3,11 +3,19 @@
 #include <errno.h>
 #include <signal.h>
 
-#include "poller.h"
+static void name_this_thread(const char *name) {
+#ifdef __APPLE__
+    pthread_setname_np(name);
+#elif defined(__linux__)
+    pthread_setname_np(pthread_self(), name);
+#else
+    (void)name;
+#endif
+}
 
 static void *live(void *started) {
     struct thread *thread = started;
-    poller_name_thread(thread->name);
+    name_this_thread(thread->name);
     thread->run(thread->of);
     return NULL;
 }
