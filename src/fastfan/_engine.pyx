@@ -308,7 +308,8 @@ cdef class Engine(Core):
         return counts
 
     def close(self):
-        if load_acquire(&self.shared.orphaned):
+        # Both before the lock, which a thread that a forked child does not have may hold there.
+        if self.closed or load_acquire(&self.shared.orphaned):
             return
         with self.naming:
             if self.closed:
