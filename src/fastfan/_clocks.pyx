@@ -61,8 +61,8 @@ cdef void tick(Loop *loop) noexcept nogil:
             connection_end(loop, sink, CAUSE_RESET, False)
         elif sink.readable:
             connection_receive(loop, sink)
-        if sink.tail_bytes and sink.state != GONE:
-            lane_tick(loop, sink)
+        if sink.incoming.opcode and sink.state != GONE:
+            lane_tick(loop, sink, step_ns)
     loop.ticks += 1
     if loop.ticks % (EASE_EVERY_TICKS * loop.shared.count) == 0:
         pool_ease(loop.pool)

@@ -17,7 +17,8 @@ from fastfan._cursor cimport (
 )
 from fastfan._dirty cimport dirty_mark
 from fastfan._lag cimport lag_forget, lag_holds
-from fastfan._lane cimport lane_drop_tail, lane_fill, lane_take
+from fastfan._incoming cimport incoming_wants_fill
+from fastfan._lane cimport lane_drop, lane_fill, lane_take
 from fastfan._limits cimport limits_note_span, limits_unpace
 from fastfan._pool cimport pool_short
 from fastfan._sync cimport add_fetch, count_up, exchange_full, load_acquire, set_bits_full
@@ -46,7 +47,6 @@ cdef extern from "wire.h" nogil:
 cdef enum:
     CONTROL_BACKLOG = 4096      # bytes of waiting control frames beyond which a connection is not read
     CALLS_AT_ONCE = 4           # system calls for one connection before the next has its turn
-    FILL_BYTES = 8192           # what a cut frame lacks for it to be read into its own memory, without a copy
     AHEAD_BYTES = 131072        # that publishers may add to a log before the pass over its cursors that is due is over
     READS_AT_ONCE = 64          # chunks of those who had more, between two polls
     DISCARDS_AT_ONCE = 256      # chunks thrown away at once: a few milliseconds; the rest waits for the next tick
@@ -69,7 +69,7 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
     if sink.role & ROLE_PUBLISHER and has_outrun_pass(sink.view):
         waitlist_add(&loop.reading, sink)   # others first: the poller does not tell again of what was ready before
         return
-    if sink.tail_frame > sink.tail_bytes + FILL_BYTES:
+    if incoming_wants_fill(loop, sink):
         got = lane_fill(loop, sink, &wanted)
     else:
         wanted = CHUNK_BYTES
@@ -78,6 +78,8 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
             if sink.tail_bytes:
                 memcpy(loop.buffer, sink.tail, sink.tail_bytes)
             lane_take(loop, sink, loop.buffer, sink.tail_bytes + <uint32_t>got)
+    if sink.state == GONE:
+        return
     if got > 0:
         count_up(&loop.counters.received_bytes, <uint64_t>got)
         # A short read emptied the socket; the end of the stream, once told, is still to be read.
@@ -85,6 +87,8 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
         if not sink.readable:
             poller_rearm(&loop.poll, sink.fd, READY_READ)
         sink.ping = PING_NONE if sink.ping == PING_TAKEN else sink.ping
+        if sink_control_left(sink) and not sink.blocked:
+            connection_send(loop, sink)
         if sink.readable and not sink.lent and sink.state != GONE:
             waitlist_add(&loop.reading, sink)
     elif got == -EAGAIN:
@@ -172,7 +176,16 @@ cdef void hold(Loop *loop, Sink *sink) noexcept nogil:
 # --- writing --------------------------------------------------------------------------------------------------------
 
 cdef void connection_flush(Loop *loop, Sink *sink) noexcept nogil:
-    """Sends what is owed, with a few calls at most, and carries on what had waited for it."""
+    """Sends what is owed, and carries on what had waited for it."""
+    if sink.blocked or sink.state == GONE:
+        return
+    connection_send(loop, sink)
+    if sink.readable:
+        connection_receive(loop, sink)
+
+
+cdef inline void connection_send(Loop *loop, Sink *sink) noexcept nogil:
+    """Sends what is owed, with a few calls at most."""
     cdef Flush outcome = MORE
     cdef int calls = 0
     cdef bint was_viewed = sink.in_view
@@ -192,8 +205,6 @@ cdef void connection_flush(Loop *loop, Sink *sink) noexcept nogil:
         note_live(loop, sink.view)
     if had_close and sink.close_sent and sink.state == PEER_CLOSED:
         wire_finish(sink.fd)
-    if sink.readable:
-        connection_receive(loop, sink)
 
 
 # --- the end --------------------------------------------------------------------------------------------------------
@@ -225,7 +236,7 @@ cdef void connection_end(Loop *loop, Sink *sink, Cause cause, bint reset) noexce
     if sink.pinning:
         cursor_unpin(sink)
     sink_free_buffers(sink)
-    lane_drop_tail(loop, sink)
+    lane_drop(loop, sink)
     connection_return(loop, sink)
     waitlist_remove(sink)
     sink_move(sink, GONE)

@@ -13,7 +13,7 @@ import os
 from libc.stdlib cimport calloc, free
 
 from fastfan._loop cimport (
-    LANE_BYTES, Terms, loop_clear, loop_init, loop_orphan, loop_run, loop_shut, loop_stop,
+    Terms, loop_clear, loop_init, loop_orphan, loop_run, loop_shut, loop_stop,
 )
 from fastfan._mailbox cimport outbox_clear, outbox_init, outbox_shut
 from fastfan._pool cimport LOOPS_MAX, pool_clear, pool_init
@@ -37,13 +37,16 @@ cdef extern from "poller.h" nogil:
 
 # Seconds: a century, which nanoseconds in 64 bits hold with room to spare.
 cdef double LONGEST = 3.2e9
+# Bytes: so that sums of sizes do not overflow.
+cdef size_t LANE_MOST = <size_t>1 << 62
 
 
 cdef class Core:
     """The base of Engine; of no use by itself."""
 
     def __cinit__(self, *, int io_threads=1, max_memory_bytes=None, double write_timeout=10.0,
-                  double close_deadline=5.0, int notsent_bytes=65536, lane_bytes=131072):
+                  double close_deadline=5.0, int notsent_bytes=65536, lane_bytes=16 << 20,
+                  double message_timeout=30.0):
         cdef Terms terms
         if not 0 <= io_threads <= LOOPS_MAX:
             raise MisuseError(f"io_threads={io_threads} is not from 0 to {LOOPS_MAX}; give the cores that may be used, "
@@ -59,9 +62,12 @@ cdef class Core:
             raise MisuseError(f"notsent_bytes={notsent_bytes} is below 0; give bytes, or 0 for no limit")
         if lane_bytes < 0:
             raise MisuseError(f"lane_bytes={lane_bytes} is below 0; give bytes, or 0 for no lane")
+        if not 0 < message_timeout <= LONGEST:
+            raise MisuseError(f"message_timeout={message_timeout} must be above 0 s and at most {LONGEST:g} s")
         self.io_threads = io_threads
         terms.write_timeout_ns, terms.close_deadline_ns = to_ns(write_timeout), to_ns(close_deadline)
-        terms.notsent_bytes, terms.lane_bytes = notsent_bytes, min(lane_bytes, LANE_BYTES)
+        terms.notsent_bytes, terms.lane_bytes = notsent_bytes, min(lane_bytes, LANE_MOST)
+        terms.message_timeout_ns = to_ns(message_timeout)
         pool_init(&self.shared.pool, max_memory_bytes)
         set_up(self, &terms)
 

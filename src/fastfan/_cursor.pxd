@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fastfan._log cimport Log
+from fastfan._log cimport Log, Partial
 from fastfan._mailbox cimport DirtyLink, Inbox, Outbox, ReadyLink
 from fastfan._pool cimport Segment
 from fastfan._sync cimport mutex_t
@@ -30,11 +30,21 @@ cdef enum Cause:
     CAUSE_NO_PONG
     CAUSE_CLOSE_TIMEOUT     # no answer to our Close within close_deadline
     CAUSE_ABORTED           # abort(), or the engine was closed
+    # What the lane condemns for; never the cause of a departure.
+    CAUSE_BAD_TEXT          # a text message that is not UTF-8
+    CAUSE_TOO_BIG           # a message over lane_bytes
+    CAUSE_MESSAGE_TIMEOUT   # a message not complete within message_timeout
+    CAUSE_NO_ROOM           # no memory left for a message that is arriving
 
 cdef enum PingState:
     PING_NONE
     PING_QUEUED             # waits for a frame boundary, or for room in the socket
     PING_TAKEN              # the kernel has its last byte: the peer's time runs
+
+cdef enum Lane:
+    LANE_OPEN
+    LANE_LEFT               # everything is Python's
+    LANE_ENDED              # condemned: nothing more is wanted from it
 
 cdef enum:
     ROLE_PUBLISHER = 1
@@ -50,6 +60,17 @@ cdef struct WaitList:
     Sink *first
     Sink *last
     uint32_t count
+
+cdef struct Incoming:
+    # A message that arrives in pieces (see _incoming.pyx).
+    Partial partial             # a subscriber's: its size alone
+    uint64_t frame_left         # payload of the frame that is still to come
+    uint64_t waited_ns          # since its first byte
+    uint32_t key                # of the frame, as it stands at its next byte
+    uint8_t opcode              # of the message; 0: there is none
+    uint8_t text                # utf8_check()'s state
+    bint in_frame
+    bint fin                    # the frame is the last of the message
 
 cdef struct Sink:
     # Who it is. Its loop alone writes these two, also while the slot is free.
@@ -97,13 +118,9 @@ cdef struct Sink:
     Sink *wait_before
     # Where the lane stands in what the peer sends (see _lane.pyx).
     uint8_t *tail
-    uint32_t tail_bytes
-    uint32_t tail_frame         # of the whole frame, where its header is here
-    uint32_t tail_room          # what the tail has room for, and is charged
-    uint32_t tail_ticks
-    uint64_t lane_left          # bytes of a frame that Python has the beginning of
-    bint lane_open              # Python has the beginning of a fragmented message
-    bint lane_off               # everything is Python's
+    uint32_t tail_bytes         # charged to the pool
+    Lane lane
+    Incoming incoming
     bint lagging                # at the last review: over pace_lag_bytes; and moving
     bint moving
     bint doomed                 # found guilty by a lag rule in this turn

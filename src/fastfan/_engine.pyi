@@ -24,6 +24,11 @@ class Cause(enum.IntEnum):
     NO_PONG = 7  # silent for pong_deadline after a ping
     CLOSE_TIMEOUT = 8  # no answer to our Close within its deadline
     ABORTED = 9  # abort(), or the engine was closed
+    # What the lane condemns for, with nothing more wanted from the peer. The departure has another cause.
+    BAD_TEXT = 10  # a text message that is not UTF-8
+    TOO_BIG = 11  # a message over lane_bytes
+    MESSAGE_TIMEOUT = 12  # a message not complete within message_timeout
+    NO_ROOM = 13  # no memory left for a message that is arriving
 
 class EventKind(enum.IntEnum):
     """What an event tells; see Engine.take_events()."""
@@ -62,7 +67,8 @@ class Engine(Core):
         write_timeout: float = 10.0,
         close_deadline: float = 5.0,
         notsent_bytes: int = 65536,
-        lane_bytes: int = 131072,
+        lane_bytes: int = 16777216,
+        message_timeout: float = 30.0,
     ) -> None:
         """An engine without connections.
 
@@ -73,8 +79,11 @@ class Engine(Core):
         write_timeout     seconds without a byte taken, while data is owed, after which a connection is STALLED
         close_deadline    seconds for the peer's half of a close, and for taking our Close
         notsent_bytes     bytes the kernel may hold unsent for one socket (TCP_NOTSENT_LOWAT); 0 leaves it unlimited
-        lane_bytes        the largest payload, up to 131072, that takes the express lane: a publisher's whole binary
-                          messages go into the log, and pongs are dropped, without being lent; 0: everything is lent
+        lane_bytes        the largest message of a client; one that is larger condemns it. Messages take the express
+                          lane: publishers' go into the log, subscribers' are counted and thrown away, pings are
+                          answered, and only what ends a connection is lent: a Close, or what is no well-formed frame.
+                          0: no lane, everything is lent
+        message_timeout   seconds that a publisher's message may take from its first byte to its last, in the lane
 
         Raises MisuseError for values out of range, OSError when the system has no descriptors left.
         """
@@ -132,10 +141,11 @@ class Engine(Core):
         """The one way to close: sends the Close, then waits for the peer.
 
         The Close goes out behind as much of what was published until now as the socket takes at once, after the frame
-        the subscriber is then in the middle of; or with `after_log` after all of it. Nothing follows the Close. Without `discard` the connection goes on being lent, so that the peer's
-        Close can be seen; with it (the peer's Close has come, or it broke the protocol) the stream is finished behind
-        the Close and what still arrives is thrown away. What is not over within `deadline` seconds (close_deadline) is
-        reset.
+        the subscriber is then in the middle of; or with `after_log` after all of it. Nothing follows the Close. Without
+        `discard` the connection goes on being lent, so that the peer's Close can be seen; with it (the peer's Close has
+        come, or it broke the protocol), and always for a connection that the lane condemned, the stream is finished
+        behind the Close and what still arrives is thrown away. What is not over within `deadline` seconds
+        (close_deadline) is reset.
         """
 
     def abort(self, token: int) -> None:
@@ -164,7 +174,8 @@ class Engine(Core):
         """The oldest events, at most `limit`: (kind, token, detail, extra, data).
 
         LENT       data: bytes the connection sent; it is not read again before `resume(token)`
-        CONDEMNED  detail: the Cause; `end(token, …)` is wanted. It no longer holds anything of the log
+        CONDEMNED  detail: the Cause; `end(token, …)` is wanted. It no longer holds anything of the log, or it is not
+                   read any more (Causes of the lane)
         DEPARTED   detail: the Cause, extra: 1 when our Close was sent whole. The last event of its token
         ROOM       token 0; see `want_room`
         READABLE   token: that of a Reader made with `events=True`, which has something to read, or has ended

@@ -20,8 +20,9 @@ from libc.stdlib cimport free
 
 from fastfan._core cimport to_ns
 from fastfan._cursor cimport (
-    CAUSE_ABORTED, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_NO_PONG, CAUSE_RESET,
-    CAUSE_STALLED, CAUSE_TOO_FAR_BEHIND, ROLE_PUBLISHER, ROLE_SUBSCRIBER, Sink, cursor_join, topic_at_rest,
+    CAUSE_ABORTED, CAUSE_BAD_TEXT, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_MESSAGE_TIMEOUT,
+    CAUSE_NO_PONG, CAUSE_NO_ROOM, CAUSE_RESET, CAUSE_STALLED, CAUSE_TOO_BIG, CAUSE_TOO_FAR_BEHIND, ROLE_PUBLISHER,
+    ROLE_SUBSCRIBER, Sink, cursor_join, topic_at_rest,
 )
 from fastfan._pool cimport pool_short, pool_spare_bytes
 from fastfan._sync cimport exchange_full, load_acquire, mutex_lock, mutex_unlock, store_release
@@ -56,6 +57,10 @@ class Cause(enum.IntEnum):
     NO_PONG = CAUSE_NO_PONG
     CLOSE_TIMEOUT = CAUSE_CLOSE_TIMEOUT
     ABORTED = CAUSE_ABORTED
+    BAD_TEXT = CAUSE_BAD_TEXT
+    TOO_BIG = CAUSE_TOO_BIG
+    MESSAGE_TIMEOUT = CAUSE_MESSAGE_TIMEOUT
+    NO_ROOM = CAUSE_NO_ROOM
 
 
 class EventKind(enum.IntEnum):
@@ -297,7 +302,7 @@ cdef class Engine(Core):
 
     def stats(self):
         counts = dict.fromkeys(("connections", "received_bytes", "sent_bytes", "pings", "held_publishers", "messages",
-                                "message_bytes", "turns"), 0)
+                                "message_bytes", "ignored_messages", "turns"), 0)
         cdef uint32_t index
         for index in range(self.shared.count):
             add_counts(counts, &self.shared.loops[index])
@@ -334,5 +339,6 @@ cdef int add_counts(dict counts, Loop *loop) except -1:
     counts["held_publishers"] += load_acquire(&counters.held_publishers)
     counts["messages"] += load_acquire(&counters.messages)
     counts["message_bytes"] += load_acquire(&counters.message_bytes)
+    counts["ignored_messages"] += load_acquire(&counters.ignored_messages)
     counts["turns"] += load_acquire(&counters.turns)
     return 0

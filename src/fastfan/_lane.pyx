@@ -1,234 +1,301 @@
-"""The express lane: well-formed client frames that need no Python. For now whole binary messages, and pongs.
+"""The express lane: everything that a well-behaved client sends, but for its Close, without Python.
 
-    a chunk:  [binary][binary][pong][binary][ping][binary][close][bina
-               └───────── taken here ──────┘└──── lent ─────────┘└─ the tail, until the rest of it comes
+    a chunk:  [text][binary][ping][binary][pong][fragment][close]
+               └─────────────── taken here ──────────────┘└lent─┘
+
+Taken are whole messages (here), messages in pieces (_incoming.pyx), pings, and pongs. What subscribers send is counted
+and thrown away.
 
 Rules kept here:
-- Everything from the first frame that is not for the lane goes to Python, in whole frames, up to the end of the chunk;
-  the connection is not read before Python gives it back. So the order of a connection's frames holds across the split.
-- What is lent begins where a frame does, or where the last lending ended: a wsproto object made at any lending finds
-  a frame there, and one that has seen the connection before goes on where it was.
-- A frame that Python has the beginning of, Python gets the end of (`lane_left`); so it does with fragmented messages
-  (`lane_open`). From the first byte that is no frame, or none that may come now, everything is Python's (`lane_off`).
-- A tail is a cut header, or a cut frame that is for the lane once it is whole. A cut frame that does not go on is lent
-  after two ticks: how long a message may take is Python's to judge.
+- A Close goes to Python in one piece, and so does everything from the first byte that is no frame, or none that may
+  come now: the verdict is wsproto's. That is the end of the lane for the connection (LANE_LEFT): all that follows is
+  lent.
+- So what is lent begins where a frame does. A wsproto object made then has missed nothing that it would have to know,
+  but that a message is open: where that matters it is told by an empty first fragment.
+- Frames are dealt with one after the other: a ping is answered when everything before it is in the log. Once the
+  connection is closing, none is answered any more.
+- A message against the rules (no UTF-8, too large, too slow) or without room in memory is the end as well: the engine
+  condemns the connection, which is held as if it were lent until the shell's Close comes (LANE_ENDED).
+- The tail is what a chunk ends with that can be dealt with only when more of it is here: a cut header, a cut control
+  frame, a header whose first byte of payload has not come. A cut message is none: what there is of it is taken.
 Called by the I/O thread that owns the connection.
 """
 
-from libc.errno cimport ENOMEM
+from libc.errno cimport EAGAIN
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
+from fastfan._codec cimport (
+    SCAN_BINARY, SCAN_CLOSE, SCAN_CONTINUATION, SCAN_CONTROL, SCAN_CONTROL_MAX, SCAN_FRAME, SCAN_MALFORMED, SCAN_MORE,
+    SCAN_PING, SCAN_PONG, SCAN_TEXT, UTF8_START, UTF8_WHOLE, check_masked, client_frame, scan, scan_header, unmask,
+)
 from fastfan._connection cimport connection_end, connection_lend
-from fastfan._cursor cimport CAUSE_MEMORY, OPEN, ROLE_PUBLISHER, TopicState
+from fastfan._cursor cimport (
+    CAUSE_BAD_TEXT, CAUSE_MEMORY, CAUSE_MESSAGE_TIMEOUT, CAUSE_NO_ROOM, CAUSE_NONE, LANE_ENDED, LANE_LEFT, LANE_OPEN,
+    OPEN, ROLE_PUBLISHER, Cause, TopicState,
+)
 from fastfan._dirty cimport dirty_mark_all
-from fastfan._log cimport FRAME_BINARY, log_append_masked, log_count_unseen, log_wish
-from fastfan._pool cimport pool_short
+from fastfan._incoming cimport (
+    incoming_begin, incoming_drop, incoming_end_frame, incoming_filled, incoming_is_overdue, incoming_piece,
+    incoming_publish, incoming_room,
+)
+from fastfan._log cimport (
+    APPEND_DONE, APPEND_NOT_TEXT, Append, frame_write_header, log_append_masked, log_count_unseen, log_wish,
+)
+from fastfan._mailbox cimport EVENT_CONDEMNED, outbox_put
 from fastfan._readers cimport readers_note_append
+from fastfan._sink cimport sink_queue_control
 from fastfan._sync cimport add_fetch, count_up, mutex_lock, mutex_unlock, store_release
 
-
-cdef extern from "scanner.h" nogil:
-    enum:
-        SCAN_CONTINUATION, SCAN_BINARY, SCAN_CONTROL, SCAN_PONG
-    enum scan:
-        SCAN_FRAME, SCAN_MORE, SCAN_MALFORMED
-    struct client_frame:
-        size_t payload_bytes
-        uint32_t key
-        uint8_t header_bytes
-        uint8_t opcode
-        uint8_t fin
-    scan scan_header(const uint8_t *data, size_t have, client_frame *frame)
 
 cdef extern from "wire.h" nogil:
     ssize_t wire_receive(int fd, void *buffer, size_t nbytes)
 
 cdef enum:
-    PATIENCE_TICKS = 2
-    LEAST_ROOM = 16384
+    FIRST_FRAGMENT_BYTES = 6    # of an empty one: its header
+
+
+cdef struct Chunk:
+    const uint8_t *data         # what is left of it
+    const uint8_t *end
+    Cause verdict               # why the connection must end
+    bint lends                  # what is left is Python's
+    bint locked                 # the log: once for a whole batch, and not for what has no need of it
+    size_t wish_bytes
+    uint64_t messages           # that had been taken when it was locked
 
 
 cdef void lane_take(Loop *loop, Sink *sink, const uint8_t *data, uint32_t data_bytes) noexcept nogil:
-    """Takes what it may of a chunk that begins with the tail, lends the rest, and keeps the new tail."""
-    cdef const uint8_t *end = data + data_bytes
-    cdef const uint8_t *rest = data
-    cdef const uint8_t *lent_end
-    if not loop.lane_bytes:
+    """Takes a chunk that begins with the tail; what the lane is not for is lent, what is cut becomes the new tail."""
+    cdef Chunk chunk
+    if loop.lane_bytes == 0 or sink.lane != LANE_OPEN:
         connection_lend(loop, sink, data, data_bytes)
         return
-    if not (sink.lane_off or sink.lane_left or sink.lane_open):
-        rest = take_frames(loop, sink, data, end)
-    lent_end = walk(loop, sink, rest, end)
-    # A frame that was cut before and still is goes on waiting; another one begins to.
-    if lent_end > data:
-        sink.tail_ticks = 0
-    if not keep_tail(loop, sink, lent_end, <uint32_t>(end - lent_end)):
+    memset(&chunk, 0, sizeof(Chunk))
+    chunk.data, chunk.end = data, data + data_bytes
+    take_frames(loop, sink, &chunk)
+    let_go(loop, sink, &chunk)
+    if chunk.verdict != CAUSE_NONE:
+        condemn(loop, sink, chunk.verdict)
+    elif chunk.lends:
+        lend_rest(loop, sink, &chunk)
+    elif not keep_tail(loop, sink, chunk.data, <uint32_t>(chunk.end - chunk.data)):
         connection_end(loop, sink, CAUSE_MEMORY, True)
-    elif rest < lent_end:
-        connection_lend(loop, sink, rest, <uint32_t>(lent_end - rest))
 
 
-cdef inline bint is_for_lane(Loop *loop, Sink *sink, client_frame *frame) noexcept nogil:
-    if frame.opcode == SCAN_PONG:
-        return True
-    return frame.opcode == SCAN_BINARY and frame.fin and frame.payload_bytes <= loop.lane_bytes and (
-        sink.role & ROLE_PUBLISHER) != 0 and sink.state == OPEN
-
-
-cdef const uint8_t *take_frames(Loop *loop, Sink *sink, const uint8_t *data, const uint8_t *end) noexcept nogil:
-    """Appends whole messages to the log, under one lock; returns where the first frame begins that it leaves."""
-    cdef TopicState *topic = sink.topic
-    cdef uint64_t messages = loop.counters.messages
-    cdef client_frame frame
-    cdef size_t wish_bytes
-    cdef uint64_t viewers
-    mutex_lock(&topic.log.lock)
-    wish_bytes = log_wish(&topic.log, <size_t>(end - data))
-    while scan_header(data, <size_t>(end - data), &frame) == SCAN_FRAME and is_for_lane(loop, sink, &frame):
-        if frame.payload_bytes > <size_t>(end - data) - frame.header_bytes:
-            break
-        if frame.opcode == SCAN_BINARY and not publish(loop, topic, data, &frame, wish_bytes):
-            break
-        data += frame.header_bytes + frame.payload_bytes
-    viewers = topic.viewers
-    if loop.counters.messages != messages:
-        store_release(&topic.idle_since_ns, loop.now_ns)
-        readers_note_append(topic)
-    mutex_unlock(&topic.log.lock)
-    if loop.counters.messages != messages:
-        dirty_mark_all(loop, topic, viewers)
-    return data
-
-
-cdef bint publish(Loop *loop, TopicState *topic, const uint8_t *data, client_frame *frame,
-                  size_t wish_bytes) noexcept nogil:
-    """Under the log's lock. False: the system has no memory; whoever tries it in Python will say so."""
-    if topic.listeners == 0:
-        log_count_unseen(&topic.log, frame.payload_bytes)
-    elif not log_append_masked(&topic.log, FRAME_BINARY, data + frame.header_bytes, frame.payload_bytes, frame.key,
-                               wish_bytes, loop.now_ns):
-        return False
-    count_up(&loop.counters.messages, 1)
-    count_up(&loop.counters.message_bytes, frame.payload_bytes)
-    return True
-
-
-cdef const uint8_t *walk(Loop *loop, Sink *sink, const uint8_t *data, const uint8_t *end) noexcept nogil:
-    """Follows the frames that Python gets; returns where the tail begins."""
+cdef void take_frames(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
     cdef client_frame frame
     cdef scan outcome
-    cdef uint64_t frame_bytes
-    if sink.lane_off:
-        return end
-    if sink.lane_left:
-        if sink.lane_left >= <uint64_t>(end - data):
-            sink.lane_left -= <uint64_t>(end - data)
-            return end
-        data += sink.lane_left
-        sink.lane_left = 0
-    while data < end:
-        outcome = scan_header(data, <size_t>(end - data), &frame)
-        if outcome == SCAN_MORE:
-            return data
-        if outcome == SCAN_MALFORMED or not may_come(sink, &frame):
-            sink.lane_off = True
-            return end
-        frame_bytes = frame.header_bytes + <uint64_t>frame.payload_bytes
-        if frame_bytes > <uint64_t>(end - data):
-            if not sink.lane_open and is_for_lane(loop, sink, &frame):
-                return data
-            note(sink, &frame)
-            sink.lane_left = frame_bytes - <uint64_t>(end - data)
-            return end
-        note(sink, &frame)
-        data += frame_bytes
-    return end
+    cdef size_t have
+    while chunk.verdict == CAUSE_NONE:
+        if sink.incoming.in_frame:
+            take_piece(loop, sink, chunk)
+            if sink.incoming.in_frame:
+                return
+            continue
+        have = <size_t>(chunk.end - chunk.data)
+        outcome = scan_header(chunk.data, have, &frame)
+        if outcome == SCAN_FRAME and is_whole_message(loop, sink, &frame, have):
+            take_message(loop, sink, chunk, &frame)     # first, for it is what nearly every frame is
+            continue
+        if outcome == SCAN_MORE or (outcome == SCAN_FRAME and is_cut(&frame, have)):
+            return
+        if outcome == SCAN_MALFORMED or frame.opcode == SCAN_CLOSE or not may_come(sink, &frame):
+            chunk.lends = True
+            return
+        if frame.opcode >= SCAN_CONTROL:
+            take_control(loop, sink, chunk, &frame)
+        else:
+            incoming_begin(sink, &frame)
+            chunk.data += frame.header_bytes
+
+
+cdef inline bint is_cut(client_frame *frame, size_t have) noexcept nogil:
+    # A control frame is dealt with whole. As for data, wsproto judges nothing before the first byte of a payload.
+    if frame.opcode >= SCAN_CONTROL:
+        return frame.payload_bytes > have - frame.header_bytes
+    return frame.payload_bytes > 0 and have == frame.header_bytes
 
 
 cdef inline bint may_come(Sink *sink, client_frame *frame) noexcept nogil:
     # RFC 6455 section 5.4: fragments of one message are not mixed with another's.
-    return frame.opcode >= SCAN_CONTROL or (frame.opcode == SCAN_CONTINUATION) == (sink.lane_open != 0)
+    return frame.opcode >= SCAN_CONTROL or (frame.opcode == SCAN_CONTINUATION) == (sink.incoming.opcode != 0)
 
 
-cdef inline void note(Sink *sink, client_frame *frame) noexcept nogil:
-    if frame.opcode < SCAN_CONTROL:
-        sink.lane_open = not frame.fin
+cdef inline bint is_whole_message(Loop *loop, Sink *sink, client_frame *frame, size_t have) noexcept nogil:
+    if frame.payload_bytes > have - frame.header_bytes or frame.payload_bytes > loop.lane_bytes:
+        return False
+    return (frame.opcode == SCAN_BINARY or frame.opcode == SCAN_TEXT) and frame.fin != 0 and sink.incoming.opcode == 0
+
+
+# --- messages and pings ---------------------------------------------------------------------------------------------
+
+cdef inline void take_message(Loop *loop, Sink *sink, Chunk *chunk, client_frame *frame) noexcept nogil:
+    """One that is here from its first byte to its last."""
+    cdef const uint8_t *payload = chunk.data + frame.header_bytes
+    cdef size_t payload_bytes = <size_t>frame.payload_bytes
+    cdef Append outcome = APPEND_DONE
+    cdef bint publishes = sink.role & ROLE_PUBLISHER != 0
+    cdef uint8_t text = UTF8_START
+    if publishes and not chunk.locked:
+        lock(loop, sink, chunk)
+    if publishes and sink.topic.listeners:
+        outcome = log_append_masked(&sink.topic.log, frame.opcode, payload, payload_bytes, frame.key,
+                                    chunk.wish_bytes, loop.now_ns)
+    elif frame.opcode == SCAN_TEXT and check_masked(&text, payload, payload_bytes, frame.key) != UTF8_WHOLE:
+        outcome = APPEND_NOT_TEXT
+    elif publishes:
+        log_count_unseen(&sink.topic.log, payload_bytes)
+    if outcome != APPEND_DONE:
+        chunk.verdict = CAUSE_BAD_TEXT if outcome == APPEND_NOT_TEXT else CAUSE_NO_ROOM
+        return
+    chunk.data = payload + payload_bytes
+    if publishes:
+        count_up(&loop.counters.messages, 1)
+        count_up(&loop.counters.message_bytes, payload_bytes)
+    else:
+        count_up(&loop.counters.ignored_messages, 1)
+
+
+cdef void take_piece(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
+    """What the chunk has of the frame that is arriving."""
+    cdef size_t piece_bytes = min(<size_t>sink.incoming.frame_left, <size_t>(chunk.end - chunk.data))
+    if piece_bytes:
+        chunk.verdict = incoming_piece(loop, sink, chunk.data, piece_bytes)
+        chunk.data += piece_bytes
+    if chunk.verdict == CAUSE_NONE and sink.incoming.frame_left == 0:
+        end_frame(loop, sink, chunk)
+
+
+cdef void end_frame(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
+    cdef bint complete
+    chunk.verdict = incoming_end_frame(loop, sink, &complete)
+    if chunk.verdict != CAUSE_NONE or not complete:
+        return
+    if not chunk.locked:
+        lock(loop, sink, chunk)
+    if not incoming_publish(loop, sink):
+        chunk.verdict = CAUSE_NO_ROOM
+
+
+cdef void take_control(Loop *loop, Sink *sink, Chunk *chunk, client_frame *frame) noexcept nogil:
+    """A pong, which is nobody's business, or a ping. Answers do not pile up: see connection_receive()."""
+    cdef uint8_t pong[2 + SCAN_CONTROL_MAX]
+    cdef size_t payload_bytes = <size_t>frame.payload_bytes
+    cdef size_t header_bytes
+    if frame.opcode == SCAN_PING and sink.state == OPEN:
+        let_go(loop, sink, chunk)   # where the sink's boundary is may have to be looked up in the log
+        header_bytes = frame_write_header(pong, SCAN_PONG, payload_bytes)
+        unmask(pong + header_bytes, chunk.data + frame.header_bytes, payload_bytes, frame.key)
+        sink_queue_control(sink, pong, <uint32_t>(header_bytes + payload_bytes))
+    chunk.data += frame.header_bytes + payload_bytes
+
+
+cdef void lock(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
+    mutex_lock(&sink.topic.log.lock)
+    chunk.locked = True
+    chunk.messages = loop.counters.messages
+    chunk.wish_bytes = log_wish(&sink.topic.log, <size_t>(chunk.end - chunk.data))
+
+
+cdef void let_go(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
+    """Unlocks the log, and tells of what was added."""
+    cdef TopicState *topic = sink.topic
+    cdef bint added = loop.counters.messages != chunk.messages
+    cdef uint64_t viewers
+    if not chunk.locked:
+        return
+    viewers = topic.viewers
+    if added:
+        store_release(&topic.idle_since_ns, loop.now_ns)
+        readers_note_append(topic)
+    mutex_unlock(&topic.log.lock)
+    chunk.locked = False
+    if added:
+        dirty_mark_all(loop, topic, viewers)
+
+
+cdef ssize_t lane_fill(Loop *loop, Sink *sink, ssize_t *wanted) noexcept nogil:
+    """Reads on into a message that lacks much, in place: it comes in many small pieces, and a copy of each would cost
+    more than the network. Returns what wire_receive() does for `wanted` bytes."""
+    cdef Chunk chunk
+    cdef size_t room_bytes
+    cdef ssize_t got
+    cdef uint8_t *room = incoming_room(loop, sink, &room_bytes)
+    if room == NULL:
+        condemn(loop, sink, CAUSE_NO_ROOM)
+        return -EAGAIN
+    wanted[0] = <ssize_t>room_bytes
+    got = wire_receive(sink.fd, room, room_bytes)
+    if got <= 0:
+        return got
+    memset(&chunk, 0, sizeof(Chunk))
+    chunk.verdict = incoming_filled(sink, room, <size_t>got)
+    if chunk.verdict == CAUSE_NONE and sink.incoming.frame_left == 0:
+        end_frame(loop, sink, &chunk)
+    let_go(loop, sink, &chunk)
+    if chunk.verdict != CAUSE_NONE:
+        condemn(loop, sink, chunk.verdict)
+    return got
+
+
+# --- the end of the lane --------------------------------------------------------------------------------------------
+
+cdef void lend_rest(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
+    """The rest of the chunk is Python's, and so is all that comes after it."""
+    cdef uint8_t mixed[FIRST_FRAGMENT_BYTES + 15]    # a header has 14 at most
+    cdef size_t rest_bytes = <size_t>(chunk.end - chunk.data)
+    cdef client_frame frame
+    sink.lane = LANE_LEFT
+    if sink.incoming.opcode and scan_header(chunk.data, rest_bytes, &frame) == SCAN_FRAME and (
+            frame.opcode < SCAN_CONTROL):
+        # A message inside another. wsproto says so at the first byte of it, and hears nothing of what comes behind.
+        memset(mixed, 0, FIRST_FRAGMENT_BYTES)
+        mixed[0], mixed[1] = sink.incoming.opcode, 0x80     # masked, with a key of zeros
+        rest_bytes = min(rest_bytes, <size_t>frame.header_bytes + 1)
+        memcpy(mixed + FIRST_FRAGMENT_BYTES, chunk.data, rest_bytes)
+        lane_drop(loop, sink)
+        connection_lend(loop, sink, mixed, <uint32_t>(FIRST_FRAGMENT_BYTES + rest_bytes))
+        return
+    lane_drop(loop, sink)
+    connection_lend(loop, sink, chunk.data, <uint32_t>rest_bytes)
+
+
+cdef void condemn(Loop *loop, Sink *sink, Cause verdict) noexcept nogil:
+    """In whatever state: the shell may be closing it already, and this is the reason that counts."""
+    sink.lane, sink.lent = LANE_ENDED, True
+    lane_drop(loop, sink)
+    if not outbox_put(loop.outbox, EVENT_CONDEMNED, sink.token, verdict, 0, NULL, 0):
+        connection_end(loop, sink, CAUSE_MEMORY, True)
+
+
+cdef void lane_drop(Loop *loop, Sink *sink) noexcept nogil:
+    """Gives back what the lane holds of the connection."""
+    keep_tail(loop, sink, NULL, 0)
+    incoming_drop(loop, sink)
+
+
+cdef void lane_tick(Loop *loop, Sink *sink, uint64_t step_ns) noexcept nogil:
+    """Of a connection with a message on its way."""
+    if incoming_is_overdue(loop, sink, step_ns):
+        condemn(loop, sink, CAUSE_MESSAGE_TIMEOUT)
 
 
 # --- the tail -------------------------------------------------------------------------------------------------------
 
 cdef bint keep_tail(Loop *loop, Sink *sink, const uint8_t *data, uint32_t data_bytes) noexcept nogil:
-    """`data` is not in the old tail. False: the system has no memory."""
-    cdef client_frame frame
-    if data_bytes == 0:
-        lane_drop_tail(loop, sink)
+    """Replaces it; `data` is not in the old one. False: the system has no memory."""
+    cdef uint8_t *tail = NULL
+    if data_bytes == 0 and sink.tail == NULL:
         return True
-    if not make_room(loop, sink, data_bytes):
-        return False
-    memcpy(sink.tail, data, data_bytes)
-    sink.tail_bytes, sink.tail_frame = data_bytes, 0
-    if scan_header(data, data_bytes, &frame) == SCAN_FRAME:
-        sink.tail_frame = frame.header_bytes + <uint32_t>frame.payload_bytes
+    if data_bytes:
+        tail = <uint8_t *>malloc(data_bytes)
+        if tail == NULL:
+            return False
+        memcpy(tail, data, data_bytes)
+    free(sink.tail)
+    add_fetch(&loop.pool.used_bytes, <int64_t>data_bytes - <int64_t>sink.tail_bytes)
+    sink.tail, sink.tail_bytes = tail, data_bytes
     return True
-
-
-cdef bint make_room(Loop *loop, Sink *sink, uint32_t room) noexcept nogil:
-    cdef uint8_t *grown = <uint8_t *>realloc(sink.tail, room)
-    if grown == NULL:
-        return False
-    add_fetch(&loop.pool.used_bytes, <int64_t>room - <int64_t>sink.tail_room)
-    sink.tail, sink.tail_room = grown, room
-    return True
-
-
-cdef void lane_drop_tail(Loop *loop, Sink *sink) noexcept nogil:
-    free(take_tail(loop, sink))
-
-
-cdef uint8_t *take_tail(Loop *loop, Sink *sink) noexcept nogil:
-    """The tail's memory, which is the caller's to free; NULL where there is none."""
-    cdef uint8_t *tail = sink.tail
-    add_fetch(&loop.pool.used_bytes, -<int64_t>sink.tail_room)
-    sink.tail = NULL
-    sink.tail_bytes = sink.tail_frame = sink.tail_room = sink.tail_ticks = 0
-    return tail
-
-
-cdef ssize_t lane_fill(Loop *loop, Sink *sink, ssize_t *wanted) noexcept nogil:
-    """Reads on into a tail that lacks much, in place: a large message comes in many small pieces, and copying all of it
-    for each of them would cost more than the network. Room grows with what came, so that announcing much costs us
-    nothing. Returns what wire_receive() does for `wanted` bytes, and -ENOMEM."""
-    cdef uint32_t frame_bytes = sink.tail_frame
-    cdef uint32_t room = min(frame_bytes, max(2 * sink.tail_bytes, <uint32_t>LEAST_ROOM))
-    cdef uint8_t *whole
-    cdef ssize_t got
-    if sink.tail_room < room and not make_room(loop, sink, room):
-        return -ENOMEM
-    wanted[0] = sink.tail_room - sink.tail_bytes
-    got = wire_receive(sink.fd, sink.tail + sink.tail_bytes, sink.tail_room - sink.tail_bytes)
-    if got > 0:
-        sink.tail_bytes += <uint32_t>got
-    if sink.tail_bytes == frame_bytes:
-        whole = take_tail(loop, sink)
-        lane_take(loop, sink, whole, frame_bytes)
-        free(whole)
-    return got
-
-
-cdef void lane_tick(Loop *loop, Sink *sink) noexcept nogil:
-    """Lends a message that does not go on. A cut header is nobody's message yet."""
-    cdef client_frame frame
-    if sink.lent or (sink.readable and not pool_short(loop.pool)):
-        return      # what it lacks may be here; but while memory is short, unfinished messages may be what fills it
-    if scan_header(sink.tail, sink.tail_bytes, &frame) != SCAN_FRAME:
-        return
-    sink.tail_ticks += 1
-    if sink.tail_ticks < PATIENCE_TICKS:
-        return
-    note(sink, &frame)
-    sink.lane_left = frame.header_bytes + <uint64_t>frame.payload_bytes - sink.tail_bytes
-    connection_lend(loop, sink, sink.tail, sink.tail_bytes)
-    lane_drop_tail(loop, sink)

@@ -14,6 +14,11 @@ cdef extern from "frame.h" nogil:
     size_t frame_write_header(uint8_t *out, uint8_t opcode, uint64_t payload_bytes)
     size_t frame_size_at(const uint8_t *frame)
 
+cdef enum Append:
+    APPEND_DONE
+    APPEND_NOT_TEXT             # a text message that is not UTF-8
+    APPEND_NO_MEMORY            # the system has none
+
 cdef struct Log:
     mutex_t lock                # over all of this; end_position and next_offset are also read without it
     Pool *pool
@@ -43,12 +48,13 @@ cdef void log_foresight(Log *log, Foresight *foresight, size_t batch_bytes) noex
 cdef void log_foresee(Log *log, Foresight *foresight, size_t payload_bytes) noexcept nogil
 cdef bint log_append(Log *log, uint8_t opcode, const uint8_t *payload, size_t payload_bytes,
                      size_t wish_bytes, uint64_t now_ns) noexcept nogil
-cdef bint log_append_masked(Log *log, uint8_t opcode, const uint8_t *masked, size_t payload_bytes, uint32_t key,
-                            size_t wish_bytes, uint64_t now_ns) noexcept nogil
+cdef Append log_append_masked(Log *log, uint8_t opcode, const uint8_t *masked, size_t payload_bytes, uint32_t key,
+                              size_t wish_bytes, uint64_t now_ns) noexcept nogil
 cdef bint log_append_partial(Log *log, Partial *partial, uint8_t opcode, uint64_t now_ns) noexcept nogil
 cdef void log_count_unseen(Log *log, size_t payload_bytes) noexcept nogil
 cdef void log_trim(Log *log, uint64_t keep_from_sequence) noexcept nogil
 
+cdef uint8_t *partial_room(Pool *pool, Partial *partial, size_t data_bytes, size_t expected_bytes) noexcept nogil
 cdef bint partial_extend(Pool *pool, Partial *partial, const uint8_t *data, size_t data_bytes) noexcept nogil
 cdef void partial_drop(Pool *pool, Partial *partial) noexcept nogil
 

@@ -20,19 +20,13 @@ Rules kept here:
 from libc.string cimport memcpy, memset
 
 from fastfan._pool cimport (
-    MARK_STRIDE, SIZE_CLASSES, Mark, block_free, block_grow, block_new, class_capacity, pool_allows,
-    pool_block_bytes, pool_capacity, pool_release,
-    pool_take, segment_reset,
+    MARK_STRIDE, SIZE_CLASSES, Mark, class_capacity, pool_allows, pool_block_bytes, pool_capacity, pool_grow,
+    pool_release, pool_take, segment_reset,
 )
+from fastfan._codec cimport UTF8_START, UTF8_WHOLE, check_masked, unmask, utf8_check
 from fastfan._sync cimport (
-    add_fetch, load_acquire, mutex_destroy, mutex_init, store_release, store_release_pointer,
+    load_acquire, mutex_destroy, mutex_init, store_release, store_release_pointer,
 )
-
-cdef extern from "unmask.h" nogil:
-    void scan_unmask "unmask"(uint8_t *out, const uint8_t *masked, size_t nbytes, uint32_t key)
-
-cdef enum:
-    PARTIAL_FIRST = 4096        # first room for a message that arrives in pieces; doubled when full
 
 
 # --- appending (under the log's lock) -------------------------------------------------------------------------------
@@ -139,15 +133,29 @@ cdef bint log_append(Log *log, uint8_t opcode, const uint8_t *payload, size_t pa
     return True
 
 
-cdef bint log_append_masked(Log *log, uint8_t opcode, const uint8_t *masked, size_t payload_bytes, uint32_t key,
-                            size_t wish_bytes, uint64_t now_ns) noexcept nogil:
-    """The same of a payload as a client sent it: unmasked while it is copied."""
-    cdef uint8_t *out = log_reserve(log, opcode, payload_bytes, wish_bytes, now_ns)
+cdef Append log_append_masked(Log *log, uint8_t opcode, const uint8_t *masked, size_t payload_bytes, uint32_t key,
+                              size_t wish_bytes, uint64_t now_ns) noexcept nogil:
+    """The same of a payload as a client sent it: unmasked while it is copied, and text checked before it counts."""
+    cdef bint is_text = opcode == FRAME_TEXT
+    cdef uint8_t text = UTF8_START
+    cdef uint8_t *out
+    if is_text and not log_has_room(log, payload_bytes):
+        # A segment that was linked for it stays linked: so this once it is checked before.
+        is_text = False
+        if check_masked(&text, masked, payload_bytes, key) != UTF8_WHOLE:
+            return APPEND_NOT_TEXT
+    out = log_reserve(log, opcode, payload_bytes, wish_bytes, now_ns)
     if out == NULL:
-        return False
-    scan_unmask(out, masked, payload_bytes, key)
+        return APPEND_NO_MEMORY
+    unmask(out, masked, payload_bytes, key)
+    if is_text and utf8_check(&text, out, payload_bytes) != UTF8_WHOLE:
+        return APPEND_NOT_TEXT
     log_commit(log, payload_bytes, now_ns)
-    return True
+    return APPEND_DONE
+
+
+cdef inline bint log_has_room(Log *log, size_t payload_bytes) noexcept nogil:
+    return log.tail != NULL and log.tail.capacity - log.tail.end >= frame_header_size(payload_bytes) + payload_bytes
 
 
 cdef void log_count_unseen(Log *log, size_t payload_bytes) noexcept nogil:
@@ -171,31 +179,44 @@ cdef void log_trim(Log *log, uint64_t keep_from_sequence) noexcept nogil:
 
 # --- a message that arrives in pieces -------------------------------------------------------------------------------
 
-cdef bint partial_extend(Pool *pool, Partial *partial, const uint8_t *data, size_t data_bytes) noexcept nogil:
-    """Adds bytes, charged to the pool as they come. False: no memory left, of the limit or of the system."""
+cdef uint8_t *partial_room(Pool *pool, Partial *partial, size_t data_bytes, size_t expected_bytes) noexcept nogil:
+    """Where the next `data_bytes` go, charged to the pool as they come; `payload_bytes` is the caller's to move.
+
+    Room doubles, up to `expected_bytes` (0: nobody knows), so that announcing costs nothing; what the pool has segments
+    for gets its room at once when a quarter is here. NULL: no memory left, of the limit or of the system."""
     cdef Segment *segment = partial.segment
-    cdef size_t need = sizeof(Segment) + FRAME_HEADER_MAX + partial.payload_bytes + data_bytes
-    cdef size_t block_bytes = PARTIAL_FIRST if segment == NULL else segment.block_bytes
-    cdef size_t had = 0 if segment == NULL else segment.block_bytes
-    if segment == NULL or need > block_bytes:
-        while block_bytes < need:
-            block_bytes *= 2
-        if not pool_allows(pool, block_bytes - had):
-            return False
-        segment = block_new(block_bytes) if segment == NULL else block_grow(segment, block_bytes)
+    cdef size_t need = FRAME_HEADER_MAX + partial.payload_bytes + data_bytes
+    cdef size_t room = need
+    cdef size_t had = 0
+    if segment == NULL or segment.capacity < need:
+        if segment != NULL:
+            had = segment.block_bytes
+            room = max(need, 2 * had - sizeof(Segment))
+        if expected_bytes and (room > expected_bytes or expected_bytes <= min(
+                4 * need, class_capacity(SIZE_CLASSES - 1) - FRAME_HEADER_MAX)):
+            room = max(need, FRAME_HEADER_MAX + expected_bytes)
+        if not pool_allows(pool, pool_block_bytes(room, 0) - had):
+            return NULL
+        segment = pool_grow(pool, segment, room, FRAME_HEADER_MAX + partial.payload_bytes)
         if segment == NULL:
-            return False
+            return NULL
         partial.segment = segment
-        add_fetch(&pool.used_bytes, <int64_t>(block_bytes - had))
-    memcpy(<uint8_t *>segment + sizeof(Segment) + FRAME_HEADER_MAX + partial.payload_bytes, data, data_bytes)
+    return segment.data + FRAME_HEADER_MAX + partial.payload_bytes
+
+
+cdef bint partial_extend(Pool *pool, Partial *partial, const uint8_t *data, size_t data_bytes) noexcept nogil:
+    """Adds bytes. False: no memory left, of the limit or of the system."""
+    cdef uint8_t *out = partial_room(pool, partial, data_bytes, 0)
+    if out == NULL:
+        return False
+    memcpy(out, data, data_bytes)
     partial.payload_bytes += data_bytes
     return True
 
 
 cdef void partial_drop(Pool *pool, Partial *partial) noexcept nogil:
     if partial.segment != NULL:
-        add_fetch(&pool.used_bytes, -<int64_t>partial.segment.block_bytes)
-        block_free(partial.segment)
+        pool_release(pool, partial.segment)
     partial.segment = NULL
     partial.payload_bytes = 0
 
@@ -208,7 +229,7 @@ cdef bint log_append_partial(Log *log, Partial *partial, uint8_t opcode, uint64_
     cdef size_t header_bytes = frame_header_size(payload_bytes)
     cdef const uint8_t *payload = NULL
     if segment != NULL:
-        payload = <uint8_t *>segment + sizeof(Segment) + FRAME_HEADER_MAX
+        payload = segment.data + FRAME_HEADER_MAX
     if header_bytes + payload_bytes <= class_capacity(SIZE_CLASSES - 1):
         if not log_append(log, opcode, payload, payload_bytes, log_wish(log, header_bytes + payload_bytes), now_ns):
             return False

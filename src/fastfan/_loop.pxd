@@ -11,8 +11,7 @@ from fastfan._table cimport Table
 
 cdef enum:
     CHUNK_BYTES = 65536         # most that is read of one connection at a time
-    LANE_BYTES = 131072         # the largest payload for the lane; a cut frame waits in memory until it is whole
-    LANE_FRAME_BYTES = 131086   # with its header
+    TAIL_MAX = 131              # of what came before, and is dealt with when it is whole: a control frame
 
 cdef struct Counters:
     # Written by the loop's thread alone; others may read a word at any time.
@@ -22,6 +21,7 @@ cdef struct Counters:
     uint64_t held_publishers    # times a publisher had to wait for its topic or for memory
     uint64_t messages           # that took the lane; and their payloads
     uint64_t message_bytes
+    uint64_t ignored_messages   # of subscribers, that took it as well
     uint64_t turns
 
 cdef struct Loop
@@ -57,7 +57,8 @@ cdef struct Loop:
     uint64_t close_deadline_ns
     uint64_t tick_ns
     int notsent_bytes
-    size_t lane_bytes           # the largest payload that takes the lane; 0: none does
+    size_t lane_bytes           # the largest message that may take the lane; 0: none does
+    uint64_t message_timeout_ns
     # The loop's own.
     uint64_t now_ns
     uint64_t last_tick_ns
@@ -90,6 +91,7 @@ cdef struct Terms:
     uint64_t close_deadline_ns
     int notsent_bytes
     size_t lane_bytes
+    uint64_t message_timeout_ns
 
 cdef int loop_init(Loop *loop, Shared *shared, uint32_t index, Terms *terms, uint64_t seed) noexcept nogil
 cdef void loop_clear(Loop *loop) noexcept nogil

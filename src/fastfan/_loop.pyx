@@ -60,18 +60,19 @@ cdef enum:
 cdef int loop_init(Loop *loop, Shared *shared, uint32_t index, Terms *terms, uint64_t seed) noexcept nogil:
     """0 or -errno; after an error nothing is left open."""
     cdef int result
-    cdef uint64_t shortest_ns = min(terms.write_timeout_ns, terms.close_deadline_ns)
+    cdef uint64_t shortest_ns = min(terms.write_timeout_ns, terms.close_deadline_ns, terms.message_timeout_ns)
     memset(loop, 0, sizeof(Loop))
     loop.shared, loop.index = shared, index
     loop.pool, loop.outbox = &shared.pool, &shared.outbox
     loop.write_timeout_ns, loop.close_deadline_ns = terms.write_timeout_ns, terms.close_deadline_ns
-    loop.notsent_bytes, loop.lane_bytes = terms.notsent_bytes, terms.lane_bytes
+    loop.notsent_bytes = terms.notsent_bytes
+    loop.lane_bytes, loop.message_timeout_ns = terms.lane_bytes, terms.message_timeout_ns
     loop.random = seed | 1
     loop.tick_ns = max(<uint64_t>TICK_MIN_NS, min(<uint64_t>TICK_MAX_NS, shortest_ns // 8))
     result = poller_open(&loop.poll)
     if result < 0:
         return result
-    loop.buffer = <uint8_t *>malloc(LANE_FRAME_BYTES + CHUNK_BYTES)
+    loop.buffer = <uint8_t *>malloc(TAIL_MAX + CHUNK_BYTES)
     if loop.buffer == NULL:
         poller_close(&loop.poll)
         return -ENOMEM

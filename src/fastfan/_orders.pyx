@@ -6,10 +6,10 @@ from fastfan._connection cimport (
     note_live,
 )
 from fastfan._cursor cimport (
-    ATTACHED, CAUSE_ABORTED, CAUSE_RESET, CLOSING, GONE, OPEN, PEER_CLOSED, ROLE_SUBSCRIBER, Sink, cursor_abandon,
-    cursor_admit, view_trim,
+    ATTACHED, CAUSE_ABORTED, CAUSE_RESET, CLOSING, GONE, LANE_ENDED, OPEN, PEER_CLOSED, ROLE_SUBSCRIBER, Sink,
+    cursor_abandon, cursor_admit, view_trim,
 )
-from fastfan._lane cimport lane_drop_tail, lane_take
+from fastfan._lane cimport lane_drop, lane_take
 from fastfan._limits cimport limits_answer_room
 from fastfan._mailbox cimport (
     COMMAND_ABORT, COMMAND_BEAT, COMMAND_CLOSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, COMMAND_WANT_ROOM,
@@ -103,10 +103,11 @@ cdef void start(Loop *loop, Sink *sink, Command *command) noexcept nogil:
 
 
 cdef void close(Loop *loop, Sink *sink, Command *command) noexcept nogil:
-    cdef bint discards = command.a == THEN_DISCARD
-    if sink.state == OPEN and not discards:
+    cdef bint discards
+    if sink.state == OPEN and command.a != THEN_DISCARD:
         # What was published before it: this may be the same round, and the fan-out of it comes later.
         connection_flush(loop, sink)
+    discards = command.a == THEN_DISCARD or sink.lane == LANE_ENDED
     if not sink_move(sink, PEER_CLOSED if discards else CLOSING):
         return
     sink.close_left_ns = command.c if command.c else loop.close_deadline_ns
@@ -120,7 +121,7 @@ cdef void close(Loop *loop, Sink *sink, Command *command) noexcept nogil:
                 connection_leave_view(loop, sink, False)
             sink_free_buffers(sink)
             sink.write_dead = True
-        lane_drop_tail(loop, sink)
+        lane_drop(loop, sink)
         # What Python may still hold of it is of no use any more.
         connection_return(loop, sink)
         sink.readable = True

@@ -54,7 +54,5 @@ cdef size_t pool_block_bytes(size_t need_bytes, size_t wish_bytes) noexcept nogi
 cdef size_t pool_capacity(size_t need_bytes, size_t wish_bytes) noexcept nogil
 cdef Segment *pool_take(Pool *pool, size_t need_bytes, size_t wish_bytes) noexcept nogil
 cdef size_t class_capacity(int size_class) noexcept nogil
-cdef Segment *block_new(size_t block_bytes) noexcept nogil
-cdef Segment *block_grow(Segment *segment, size_t block_bytes) noexcept nogil
-cdef void block_free(Segment *segment) noexcept nogil
+cdef Segment *pool_grow(Pool *pool, Segment *segment, size_t need_bytes, size_t kept_bytes) noexcept nogil
 cdef void segment_reset(Segment *segment, int size_class) noexcept nogil

@@ -179,17 +179,21 @@ cdef size_t pool_spare_bytes(Pool *pool) noexcept nogil:
     return spare_bytes
 
 
-cdef Segment *block_grow(Segment *segment, size_t block_bytes) noexcept nogil:
-    """The same segment in a larger block, perhaps elsewhere; NULL: no memory, and the old one is untouched."""
+cdef Segment *pool_grow(Pool *pool, Segment *segment, size_t need_bytes, size_t kept_bytes) noexcept nogil:
+    """A segment with room for `need_bytes` that begins with the `kept_bytes` of this one, which is gone then, or is
+    itself larger; NULL in place of the old one: a new one. NULL: no memory, and the old one is untouched."""
     cdef Segment *grown
-    if segment.block_bytes >= PAGED_FROM:
-        grown = <Segment *>pages_grow(segment, segment.block_bytes, block_bytes)
+    cdef size_t had_bytes
+    if segment != NULL and segment.size_class < 0 and segment.block_bytes >= PAGED_FROM:
+        had_bytes = segment.block_bytes
+        grown = <Segment *>pages_grow(segment, had_bytes, sizeof(Segment) + need_bytes)
         if grown != NULL:
-            grown.block_bytes = block_bytes
+            grown.block_bytes = sizeof(Segment) + need_bytes
+            segment_reset(grown, -1)
+            add_fetch(&pool.used_bytes, <int64_t>(grown.block_bytes - had_bytes))
         return grown
-    grown = block_new(block_bytes)
-    if grown != NULL:
-        memcpy(<uint8_t *>grown + sizeof(Segment), <uint8_t *>segment + sizeof(Segment),
-               segment.block_bytes - sizeof(Segment))
-        block_free(segment)
+    grown = pool_take(pool, need_bytes, 0)
+    if grown != NULL and segment != NULL:
+        memcpy(grown.data, segment.data, kept_bytes)
+        pool_release(pool, segment)
     return grown

@@ -87,15 +87,17 @@ cdef uint32_t sink_control_left(Sink *sink) noexcept nogil:
 cdef bint sink_queue_control(Sink *sink, const uint8_t *data, uint32_t data_bytes) noexcept nogil:
     """Copies control frames behind those that wait. False: after a Close, on a dead sink, or no memory."""
     cdef uint8_t *grown
+    cdef uint32_t room = sink.control_bytes + data_bytes
     if sink.close != NULL or sink.close_sent or sink.write_dead:
         return False
     if data_bytes == 0:
         return True
-    if sink.control_bytes + data_bytes > sink.control_room:
-        grown = <uint8_t *>realloc(sink.control, sink.control_bytes + data_bytes)
+    if room > sink.control_room:
+        room = max(room, 2 * sink.control_room)     # a chunk may hold thousands of pings
+        grown = <uint8_t *>realloc(sink.control, room)
         if grown == NULL:
             return False
-        sink.control, sink.control_room = grown, sink.control_bytes + data_bytes
+        sink.control, sink.control_room = grown, room
     if sink.control_bytes == 0:
         sink.boundary = cursor_boundary(sink)
     memcpy(sink.control + sink.control_bytes, data, data_bytes)

@@ -32,6 +32,7 @@ from pubsub.errors import MisuseError, PeerError, UpgradeRefused, shown
 from pubsub.handshake import Headers, Refusal, Request, bad_request, host_of_target
 
 __all__ = [
+    "NOT_TEXT",
     "Accepted",
     "Buffer",
     "ClientUpgrade",
@@ -84,6 +85,9 @@ class Closed(NamedTuple):
 
 Happening = Piece | Ping | Pong | Closed
 
+# What we close with where a text message is not UTF-8.
+NOT_TEXT = "text is not UTF-8"
+
 _SENT = frozenset({ConnectionState.LOCAL_CLOSING, ConnectionState.CLOSED})
 _RECEIVED = frozenset({ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED})
 
@@ -134,7 +138,7 @@ class Connection:
         if self.close_received:
             return Closed(int(event.code), event.reason or "", error=False)
         # The codec's own words name a position that depends on how the bytes were cut.
-        reason = "text is not UTF-8" if event.code == BAD_DATA else event.reason or ""
+        reason = NOT_TEXT if event.code == BAD_DATA else event.reason or ""
         return Closed(int(event.code), reason, error=True)
 
     def message(self, data: Buffer | str, *, last: bool = True) -> bytes:

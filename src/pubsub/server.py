@@ -54,6 +54,7 @@ class Server:
             write_timeout=options.subscriber_write_timeout,
             close_deadline=options.close_deadline,
             lane_bytes=options.max_message_bytes if options.lane else 0,
+            message_timeout=options.message_timeout,
         )
         self._streams = EventStreams(options.event_buffer)
         self._readers = Readers()
@@ -185,7 +186,7 @@ class Server:
             topics=engine["topics"],
             messages=tally.messages + engine["messages"],
             message_bytes=tally.message_bytes + engine["message_bytes"],
-            ignored_messages=tally.ignored_messages,
+            ignored_messages=tally.ignored_messages + engine["ignored_messages"],
             received_bytes=engine["received_bytes"],
             sent_bytes=engine["sent_bytes"],
             memory_bytes=engine["memory_bytes"],

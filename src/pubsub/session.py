@@ -1,6 +1,7 @@
 """What the shell knows of each connection, and what it makes of the bytes and the news the engine brings.
 
-    LENT       a chunk of bytes -> wsproto -> messages into the topic's log, pongs and Closes back; then resume()
+    LENT       bytes -> wsproto -> a Close back; without the lane messages into the topic's log and pongs too, and then
+               resume()
     CONDEMNED  the engine wants it closed: the Close is made here, by the connection's wsproto object
     DEPARTED   it is gone: the last that is heard of it
     ROOM       publishers may go on
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from fastfan import Cause, Engine, EventKind, Overloaded
 from pubsub import closing
-from pubsub.connection import Closed, Connection, Piece, Ping
+from pubsub.connection import NOT_TEXT, Closed, Connection, Piece, Ping
 from pubsub.events import Event, EventType
 from pubsub.handshake import Role
 
@@ -110,6 +111,7 @@ class Sessions:
         self._by_token: dict[int, Session] = {}
         self._arriving: dict[int, Session] = {}
         self._on_room = on_room
+        self._verdicts = _lane_verdicts(options)
         self._on: dict[int, Callable[[Session, int, bytes], None]] = {
             EventKind.LENT: self._on_lent,
             EventKind.CONDEMNED: self._on_condemned,
@@ -219,12 +221,14 @@ class Sessions:
 
     def _ignore(self, session: Session, piece: Piece) -> Closed | None:
         """What a subscriber sends is counted, limited, and thrown away."""
-        self.tally.ignored_messages += piece.last
         session.ignored_bytes += _size(piece.data)
         size, limit = session.ignored_bytes, self._options.max_message_bytes
+        if size > limit:
+            return _too_big(size, limit)
         if piece.last:
             session.ignored_bytes = 0
-        return _too_big(size, limit) if size > limit else None
+            self.tally.ignored_messages += 1
+        return None
 
     def _drop_partial(self, session: Session) -> None:
         session.partial = None
@@ -248,7 +252,11 @@ class Sessions:
             self._engine.end(session.token, frame, after_log=after_log, deadline=deadline)
 
     def _on_condemned(self, session: Session, detail: int, _data: bytes) -> None:
-        self.close(session, *_VERDICTS[Cause(detail)])
+        verdict = self._verdicts.get(Cause(detail))
+        if verdict is None:
+            self.close(session, *_VERDICTS[Cause(detail)])
+        else:
+            self._close(session, verdict)
 
     def _on_departed(self, session: Session, detail: int, _data: bytes) -> None:
         del self._by_token[session.token]
@@ -270,12 +278,23 @@ class Sessions:
                 continue
             session.waited += step
             if session.waited > limit:
-                reason = f"message not complete within message_timeout={limit:g} s"
-                self._close(session, Closed(closing.POLICY, reason, error=True))
+                self._close(session, self._verdicts[Cause.MESSAGE_TIMEOUT])
 
 
 def _size(data: bytes | str) -> int:
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+
+
+def _lane_verdicts(options: Options) -> dict[Cause, Closed]:
+    """What a client is told that broke a rule in the engine's lane: the same as without it."""
+    limit = options.max_message_bytes
+    slow = f"message not complete within message_timeout={options.message_timeout:g} s"
+    return {
+        Cause.BAD_TEXT: Closed(closing.BAD_DATA, NOT_TEXT, error=True),
+        Cause.TOO_BIG: _too_big(limit + 1, limit),
+        Cause.MESSAGE_TIMEOUT: Closed(closing.POLICY, slow, error=True),
+        Cause.NO_ROOM: Closed(closing.TRY_LATER, "too full: a message found no room in max_memory_bytes", error=True),
+    }
 
 
 def _too_big(size: int, limit: int) -> Closed:

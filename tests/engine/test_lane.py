@@ -1,17 +1,19 @@
-"""The express lane: what it takes, what it leaves to Python, and that no cut of the stream makes a difference."""
+"""The express lane: what it takes, what it leaves to Python or condemns, and that no cut of the stream matters."""
 
+import contextlib
 import random
 from collections.abc import Callable
 
 import pytest
 
-from fastfan import PUBLISHER, EventKind, Topic
-from tests.support.engine import Rig
+from fastfan import DUPLEX, PUBLISHER, SUBSCRIBER, Cause, EventKind, Topic
+from tests.support.engine import Peer, Rig
 from tests.support.frames import frame as server_frame
 from tests.support.frames import parse
-from tests.support.rawclient import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
+from tests.support.rawclient import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close_frame, frame
+from tests.support.sockets import unix_pair
 
-LANE = 131072
+LANE = 1 << 20
 
 
 @pytest.fixture
@@ -24,6 +26,13 @@ def topic(rig: Rig) -> Topic:
     return rig.engine.topic("/lane")
 
 
+def send(peer: Peer, data: bytes) -> None:
+    """In pieces that a socket holds, each of which the engine deals with before the next."""
+    for at in range(0, len(data), 60_000):
+        peer.send(data[at : at + 60_000])
+        peer.rig.settle()
+
+
 class Ends:
     """A publisher and a subscriber of a topic."""
 
@@ -34,10 +43,10 @@ class Ends:
 
     def send(self, *pieces: bytes) -> None:
         for piece in pieces:
-            self.publisher.send(piece)
-            self.rig.settle()
+            send(self.publisher, piece)
+            self.subscriber.drain()  # or it would lag
 
-    def expect(self, *payloads: bytes, lent: bytes = b"") -> None:
+    def expect(self, *payloads: bytes | str, lent: bytes = b"") -> None:
         """What has come into the log so far, and what was lent so far."""
         self.subscriber.expect(*map(server_frame, payloads))
         assert self.rig.lent(self.publisher) == lent
@@ -51,12 +60,50 @@ def ends(rig: Rig, topic: Topic) -> Ends:
 # --- taken ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 125, 126, 127, 65_535, 65_536, LANE])
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 125, 126, 127, 65_535, 65_536, 262_144, LANE])
 def test_a_whole_binary_message_goes_into_the_log_without_python(ends: Ends, size: int) -> None:
     payload = random.Random(size).randbytes(size)
     ends.send(frame(payload))
     ends.expect(payload)
     assert ends.topic.next_offset == 2
+
+
+@pytest.mark.parametrize("text", ["", "x", "grün", "€" * 60, "😀" * 20_000, "é" * (LANE // 2)], ids=len)
+def test_so_does_a_text_message(ends: Ends, text: str) -> None:
+    ends.send(frame(text, TEXT) + frame(b"behind"))
+    ends.expect(text, b"behind")
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+@pytest.mark.parametrize("cuts", [[1], [0, 5], [3, 3, 4], [1, 2, 3, 4, 5, 6, 7]])
+def test_so_does_a_message_in_fragments_with_control_frames_between_them(
+    ends: Ends, opcode: int, cuts: list[int]
+) -> None:
+    payload = "a€😀é".encode()
+    parts = [payload[start:end] for start, end in zip([0, *cuts], [*cuts, len(payload)], strict=True)]
+    first = frame(parts[0], opcode, fin=False)
+    more = b"".join(frame(part, CONTINUATION, fin=False) + frame(b"p", PING) for part in parts[1:-1])
+    ends.send(first + frame(b"", PONG) + more, frame(parts[-1], CONTINUATION) + frame(b"whole"))
+    ends.expect(payload.decode() if opcode == TEXT else payload, b"whole")
+    ends.publisher.expect(server_frame(b"p", PONG) * (len(parts) - 2))
+
+
+def test_a_slow_message_is_passed_by_everybody_elses(ends: Ends) -> None:
+    other = ends.rig.connect(ends.topic, PUBLISHER)
+    whole = frame(b"slow" * 5000)
+    ends.send(whole[:10_000])
+    other.send(frame(b"quick"))
+    ends.expect(b"quick")
+    ends.send(whole[10_000:])
+    ends.expect(b"slow" * 5000)
+
+
+def test_it_counts_for_the_log_when_nobody_subscribes(rig: Rig, topic: Topic) -> None:
+    publisher = rig.connect(topic, PUBLISHER)
+    send(publisher, frame("é", TEXT) + frame(b"a", fin=False) + frame(b"b", CONTINUATION) + frame(bytes(100_000)))
+    assert (topic.next_offset, topic.log_bytes) == (4, 0)
+    assert (rig.engine.stats()["messages"], rig.engine.stats()["message_bytes"]) == (3, 100_004)
+    assert rig.memory_bytes == 0
 
 
 def test_messages_of_one_chunk_keep_their_order_and_are_counted(ends: Ends) -> None:
@@ -100,7 +147,7 @@ def test_pongs_are_nobodys_business(rig: Rig, topic: Topic) -> None:
 
 
 def test_a_duplex_client_gets_its_own(rig: Rig, topic: Topic) -> None:
-    client = rig.connect(topic, 3)
+    client = rig.connect(topic, DUPLEX)
     client.send(frame(b"mine"))
     client.expect(server_frame(b"mine"))
 
@@ -132,50 +179,82 @@ def test_a_quiet_topic_is_served_beside_many_that_are_flooded(rig: Rig) -> None:
     assert not any(rig.condemned(ends.subscriber) for ends in flooded)
 
 
+# --- pings ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_ping_is_answered_with_its_payload_by_every_role(rig: Rig, topic: Topic) -> None:
+    for role in (PUBLISHER, SUBSCRIBER, DUPLEX):
+        peer = rig.connect(topic, role)
+        pings = [b"", b"x", bytes(range(125))]
+        peer.send(b"".join(frame(payload, PING) for payload in pings))
+        peer.expect(*(server_frame(payload, PONG) for payload in pings))
+        assert rig.lent(peer) == b""
+
+
+def test_a_pong_says_that_what_came_before_the_ping_is_in_the_log(ends: Ends) -> None:
+    ends.send(frame(b"before") + frame(b"p", PING))
+    ends.publisher.expect(server_frame(b"p", PONG))
+    assert ends.topic.next_offset == 2
+
+
+def test_a_pong_waits_for_the_frame_boundary(rig: Rig, topic: Topic) -> None:
+    payload = random.Random(1).randbytes(500_000)
+    client = rig.connect_in_mid_frame(topic, payload, DUPLEX)
+    client.send(frame(b"p", PING))
+    rig.settle()
+    topic.publish(b"later")
+    client.expect(server_frame(payload), server_frame(b"p", PONG), server_frame(b"later"))
+
+
+def test_no_ping_is_answered_once_the_connection_is_closing(ends: Ends) -> None:
+    close = server_frame(b"\x03\xf4", CLOSE)
+    ends.rig.engine.end(ends.publisher.token, close)
+    ends.publisher.expect(close)
+    ends.send(frame(b"p", PING) + frame(b"last") + frame(b"q", PING))
+    ends.expect(b"last")
+    ends.publisher.expect_nothing()
+
+
+def test_who_does_not_read_its_pongs_is_not_read(rig: Rig, topic: Topic) -> None:
+    peer = rig.connect(topic, PUBLISHER, unix_pair(send_buffer=0))
+    ping = frame(bytes(125), PING)
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while sent < 1 << 24:
+            sent += peer.socket.send(ping * 100)
+            rig.settle()
+    assert rig.engine.stats()["received_bytes"] < sent < 1 << 24
+    pongs = sent // len(ping)
+    assert peer.read(pongs * 127) == server_frame(bytes(125), PONG) * pongs
+
+
+# --- what subscribers send ------------------------------------------------------------------------------------------
+
+
+def test_a_subscribers_messages_are_counted_and_thrown_away(rig: Rig, topic: Topic) -> None:
+    subscriber, before = rig.connect(topic), rig.memory_bytes
+    junk = frame(b"junk") + frame("é", TEXT) + frame(b"a", fin=False) + frame(b"", PONG) + frame(b"b", CONTINUATION)
+    for data in (junk, frame(bytes(LANE)), frame(bytes(100_000))[:50_000]):
+        send(subscriber, data)
+    stats = rig.engine.stats()
+    assert (stats["ignored_messages"], stats["messages"], rig.memory_bytes) == (4, 0, before)
+    assert topic.next_offset == 1
+    assert not rig.of(subscriber, EventKind.LENT)
+
+
 # --- left to Python -------------------------------------------------------------------------------------------------
 
-LEFT = {
-    "text": frame("grün", TEXT),
-    "ping": frame(b"p", PING),
-    "close": frame(b"\x03\xe8", CLOSE),
-    "fragments": frame(b"a", fin=False) + frame(b"b", PING) + frame(b"c", CONTINUATION),
-    "too large": frame(bytes(LANE + 1)),
-}
 
-
-@pytest.mark.parametrize("left", LEFT.values(), ids=list(LEFT))
-def test_what_is_not_for_the_lane_is_lent_and_all_behind_it_waits(ends: Ends, left: bytes) -> None:
-    behind = frame(b"behind")
-    ends.send(frame(b"before") + left + behind)
-    lent = ends.rig.lent(ends.publisher)
-    assert (left + behind).startswith(lent) and lent
-    ends.subscriber.expect(server_frame(b"before"))
-    # Python gets all of the frame, however many lendings it takes; what comes after that takes the lane.
-    while not ends.rig.lent(ends.publisher).startswith(left):
-        ends.rig.engine.resume(ends.publisher.token)
-        ends.rig.settle()
+@pytest.mark.parametrize("before", [frame(b"whole"), frame(b"a", fin=False)], ids=["between messages", "inside one"])
+def test_a_close_is_lent_in_one_piece_and_so_is_all_behind_it(ends: Ends, before: bytes) -> None:
+    close, behind = close_frame(1000, "bye"), frame(b"behind")
+    ends.send(before + close[:-1])
+    assert ends.rig.lent(ends.publisher) == b""
+    ends.send(close[-1:] + behind)
+    assert ends.rig.lent(ends.publisher) == close + behind
     ends.rig.engine.resume(ends.publisher.token)
-    ends.send(frame(b"after"))
-    assert ends.subscriber.read(1) and not ends.rig.lent(ends.publisher).endswith(frame(b"after"))
-
-
-def test_a_subscribers_messages_are_lent(rig: Rig, topic: Topic) -> None:
-    subscriber = rig.connect(topic)
-    junk = frame(b"junk")
-    subscriber.send(junk)
-    rig.settle()
-    assert rig.lent(subscriber) == junk
-
-
-def test_inside_a_fragmented_message_everything_is_lent(ends: Ends) -> None:
-    pieces = [frame(b"a", fin=False), frame(b"", PONG), frame(b"b", CONTINUATION, fin=False), frame(b"c", CONTINUATION)]
-    for piece in pieces:
-        ends.send(piece)
-        ends.rig.engine.resume(ends.publisher.token)
-        ends.rig.settle()
-    ends.expect(lent=b"".join(pieces))
-    ends.send(frame(b"whole"))
-    ends.expect(b"whole", lent=b"".join(pieces))
+    ends.send(behind)
+    assert ends.rig.lent(ends.publisher) == close + behind + behind
 
 
 MALFORMED = {
@@ -200,6 +279,20 @@ def test_from_the_first_malformed_byte_everything_is_pythons(ends: Ends, malform
     ends.expect(lent=malformed + behind + behind)
 
 
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_message_inside_another_is_lent_behind_an_empty_first_fragment(ends: Ends, opcode: int) -> None:
+    before = ends.rig.memory_bytes
+    inner = frame(b"inner")
+    ends.send(frame(b"outer", opcode, fin=False) + inner[:6])
+    assert ends.rig.lent(ends.publisher) == b""
+    ends.send(inner[6:])
+    lent = ends.rig.lent(ends.publisher)
+    assert lent == bytes([opcode, 0x80, 0, 0, 0, 0]) + inner[:7]
+    ends.rig.engine.resume(ends.publisher.token)
+    ends.rig.settle()
+    assert ends.rig.memory_bytes == before
+
+
 def test_without_a_lane_everything_is_lent(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(lane_bytes=0)
     publisher = rig.connect(rig.engine.topic("/x"), PUBLISHER)
@@ -209,58 +302,173 @@ def test_without_a_lane_everything_is_lent(make_rig: Callable[..., Rig]) -> None
     assert rig.lent(publisher) == data
 
 
-def test_a_message_over_lane_bytes_is_lent(make_rig: Callable[..., Rig]) -> None:
+# --- condemned ------------------------------------------------------------------------------------------------------
+
+WRONG_AT_THE_END = frame(b"aa\xff", TEXT)
+BAD_TEXTS = {
+    "whole": [frame(b"\xff", TEXT)],
+    "whole, cut character": [frame(b"\xe2\x82", TEXT)],
+    "over a chunk": [frame(b"a" * 99_999 + b"\xff", TEXT)],
+    "in the rest of a frame": [WRONG_AT_THE_END[:8], WRONG_AT_THE_END[8:]],
+    "before the rest of a frame": [frame(b"\xff" + bytes(100), TEXT)[:50]],
+    "character wrong over fragments": [frame(b"\xc3", TEXT, fin=False), frame(b"a", CONTINUATION)],
+    "character cut at the last fragment": [frame(b"a", TEXT, fin=False), frame(b"\xc3", CONTINUATION)],
+    "character cut at an empty fragment": [frame(b"\xc3", TEXT, fin=False), frame(b"", CONTINUATION)],
+}
+
+
+def expect_condemned(rig: Rig, peer: Peer, cause: int) -> None:
+    """Nothing more of it is read, and any Close of the shell's ends it."""
+    assert rig.until_condemned(peer) == cause
+    received = rig.engine.stats()["received_bytes"]
+    peer.send(frame(b"behind"))
+    rig.settle()
+    assert rig.engine.stats()["received_bytes"] == received
+    rig.engine.end(peer.token, server_frame(b"\x03\xe8", CLOSE))
+    assert peer.read_to_end().endswith(server_frame(b"\x03\xe8", CLOSE))
+    peer.close()
+    assert rig.until_departed(peer) == (Cause.CLOSED, 1)
+    assert rig.lent(peer) == b""
+
+
+@pytest.mark.parametrize("role", [PUBLISHER, SUBSCRIBER, DUPLEX])
+@pytest.mark.parametrize("pieces", BAD_TEXTS.values(), ids=list(BAD_TEXTS))
+def test_text_that_is_not_utf8_condemns(rig: Rig, topic: Topic, pieces: list[bytes], role: int) -> None:
+    subscriber = rig.connect(topic)
+    peer, before = rig.connect(topic, role), rig.memory_bytes
+    for piece in [frame("fine", TEXT), *pieces]:
+        send(peer, piece)
+    expect_condemned(rig, peer, Cause.BAD_TEXT)
+    subscriber.expect(*[server_frame("fine")] * (role != SUBSCRIBER))
+    assert rig.memory_bytes == before
+
+
+def test_wrong_text_is_left_out_of_the_log_where_it_had_room_and_where_it_had_none(ends: Ends) -> None:
+    for filler in (10, 4000):
+        ends.topic.publish(bytes(filler))
+        bad = ends.rig.connect(ends.topic, PUBLISHER)
+        bad.send(frame(b"\xff" * 3000, TEXT))
+        assert ends.rig.until_condemned(bad) == Cause.BAD_TEXT
+        ends.send(frame("good", TEXT))
+        ends.expect(bytes(filler), "good")
+
+
+@pytest.mark.parametrize("role", [PUBLISHER, SUBSCRIBER])
+@pytest.mark.parametrize(
+    "over",
+    [
+        [frame(bytes(11))],
+        [frame(bytes(11))[:16], frame(bytes(11))[16:]],
+        [frame(bytes(10), fin=False), frame(b"", CONTINUATION, fin=False), frame(b"x", CONTINUATION)],
+        [frame(b"", announced=1 << 40), bytes(11)],
+        [frame("é" * 5, TEXT, fin=False) + frame(b"x", CONTINUATION, fin=False)],
+    ],
+    ids=["whole", "cut", "fragments", "announced", "text"],
+)
+def test_a_message_over_lane_bytes_condemns_once_so_much_is_here(
+    make_rig: Callable[..., Rig], over: list[bytes], role: int
+) -> None:
     rig = make_rig(lane_bytes=10)
+    peer = rig.connect(rig.engine.topic("/x"), role)
+    for piece in [frame(bytes(10)), *over[:-1]]:
+        peer.send(piece)
+        rig.settle()
+    assert not rig.condemned(peer)
+    peer.send(over[-1])
+    expect_condemned(rig, peer, Cause.TOO_BIG)
+    assert rig.memory_bytes == 0
+
+
+def test_who_is_being_closed_already_is_condemned_as_well(ends: Ends) -> None:
+    close = server_frame(b"\x03\xf4", CLOSE)
+    ends.rig.engine.end(ends.publisher.token, close)
+    ends.send(frame(b"\xff", TEXT))
+    assert ends.rig.until_condemned(ends.publisher) == Cause.BAD_TEXT
+    ends.rig.engine.end(ends.publisher.token, discard=True)
+    assert ends.publisher.read_to_end() == close
+    ends.publisher.close()
+    ends.rig.until_departed(ends.publisher)
+
+
+def test_a_message_that_finds_no_room_condemns(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(lane_bytes=8 << 20, max_memory_bytes=1 << 20)
     topic = rig.engine.topic("/x")
-    subscriber, publisher = rig.connect(topic), rig.connect(topic, PUBLISHER)
-    over = frame(bytes(11))
-    publisher.send(frame(bytes(10)) + over)
-    subscriber.expect(server_frame(bytes(10)))
-    assert rig.lent(publisher) == over
+    other, peer = rig.connect(topic, PUBLISHER), rig.connect(topic, PUBLISHER)
+    send(other, frame(bytes(1000))[:100])
+    held = rig.memory_bytes
+    # In a block of 0.5 MiB, which is under four fifths; twice as much is over the limit.
+    whole = frame(bytes(2 << 20))
+    send(peer, whole[: 1 << 19])
+    expect_condemned(rig, peer, Cause.NO_ROOM)
+    assert rig.memory_bytes == held
 
 
-# --- the tail -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("announced", [10, 50_000, LANE])
+def test_a_message_that_is_not_complete_in_time_condemns(make_rig: Callable[..., Rig], announced: int) -> None:
+    rig = make_rig(lane_bytes=LANE, message_timeout=0.05)
+    peer = rig.connect(rig.engine.topic("/x"), PUBLISHER)
+    whole = frame(bytes(announced))
+    send(peer, whole[:-5])
+    expect_condemned(rig, peer, Cause.MESSAGE_TIMEOUT)
+    assert rig.memory_bytes == 0
 
 
-def test_a_tail_is_charged_and_given_back(ends: Ends) -> None:
+def test_so_does_one_that_goes_on_a_byte_at_a_time_or_in_empty_fragments(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(lane_bytes=LANE, message_timeout=0.05)
+    for piece in (b"x", frame(b"", CONTINUATION, fin=False)):
+        peer = rig.connect(rig.engine.topic("/x"), PUBLISHER)
+        peer.send(frame(bytes(5000))[:20] if len(piece) == 1 else frame(b"", fin=False))
+        for _ in range(1000):
+            if rig.condemned(peer):
+                break
+            peer.send(piece)
+            rig.watch(0.002)
+        assert rig.condemned(peer) == Cause.MESSAGE_TIMEOUT
+
+
+def test_nobodys_message_is_late_before_its_first_byte(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(lane_bytes=LANE, message_timeout=0.05)
+    peers = [rig.connect(rig.engine.topic("/x"), role) for role in (PUBLISHER, PUBLISHER, SUBSCRIBER)]
+    for peer, data in zip(peers, (frame(b"x")[:3], frame(b"x")[:6], frame(b"xy")[:7]), strict=True):
+        peer.send(data)
+    rig.watch(0.3, that=lambda: not any(map(rig.condemned, peers)))
+
+
+# --- what is kept of a cut message ----------------------------------------------------------------------------------
+
+
+def test_what_is_here_of_a_message_is_charged_and_given_back(ends: Ends) -> None:
     before = ends.rig.memory_bytes
-    whole = frame(bytes(20_000))
-    ends.send(whole[:15_000])
-    assert ends.rig.memory_bytes == before + 15_000
-    ends.send(whole[15_000:])
-    ends.expect(bytes(20_000))
+    whole = frame(bytes(200_000))
+    ends.send(whole[:50_000])
+    assert before + 50_000 <= ends.rig.memory_bytes <= before + 4 * 65_536
+    ends.send(whole[50_000:])
+    ends.expect(bytes(200_000))
     assert ends.rig.memory_bytes == before
+
+
+def test_to_announce_much_costs_nothing(ends: Ends) -> None:
+    before = ends.rig.memory_bytes
+    ends.send(frame(b"", announced=LANE) + b"x")
+    assert ends.rig.memory_bytes <= before + 4096
 
 
 @pytest.mark.parametrize("step", [1000, 8192, 40_000, 100_000])
 def test_a_large_message_in_small_pieces_is_put_together_and_given_back(ends: Ends, step: int) -> None:
     before = ends.rig.memory_bytes
-    payloads = [random.Random(size).randbytes(size) for size in (LANE, 20_000, LANE - 1, 10, 70_000)]
+    payloads = [random.Random(size).randbytes(size) for size in (LANE, 20_000, 131_071, 10, 300_000)]
     stream = b"".join(map(frame, payloads))
     ends.send(*(stream[at : at + step] for at in range(0, len(stream), step)))
     ends.expect(*payloads)
     assert ends.rig.memory_bytes == before
 
 
-@pytest.mark.parametrize("announced", [LANE, 50_000])
-def test_a_large_message_that_does_not_go_on_is_lent_and_its_memory_given_back(
-    make_rig: Callable[..., Rig], announced: int
-) -> None:
-    rig = make_rig(lane_bytes=LANE, write_timeout=0.05)
-    ends = Ends(rig, rig.engine.topic("/x"))
-    whole, before = frame(bytes(announced)), rig.memory_bytes
-    ends.send(whole[:1000], whole[1000:2000])
-    rig.until(lambda: rig.lent(ends.publisher))
-    assert rig.lent(ends.publisher) == whole[:2000]
-    rig.engine.resume(ends.publisher.token)
-    rig.settle()
-    assert rig.memory_bytes == before
-
-
+@pytest.mark.parametrize("cut", [3, 40, 15_000], ids=["header", "ping", "message"])
 @pytest.mark.parametrize("end", ["left", "aborted", "discarded"])
-def test_a_tail_goes_with_its_connection(ends: Ends, end: str) -> None:
+def test_what_was_cut_goes_with_its_connection(ends: Ends, end: str, cut: int) -> None:
     before = ends.rig.memory_bytes
-    ends.send(frame(bytes(20_000))[:15_000])
+    ends.send(frame(bytes(120), PING)[:cut] if cut == 40 else frame(bytes(20_000))[:cut])
+    assert ends.rig.memory_bytes > before
     if end == "left":
         ends.publisher.close()
     elif end == "aborted":
@@ -274,107 +482,44 @@ def test_a_tail_goes_with_its_connection(ends: Ends, end: str) -> None:
     assert ends.rig.memory_bytes == before
 
 
-def test_a_message_that_does_not_go_on_is_lent_and_so_is_its_rest(make_rig: Callable[..., Rig]) -> None:
-    rig = make_rig(lane_bytes=LANE, write_timeout=0.05)  # ticks of milliseconds
-    ends = Ends(rig, rig.engine.topic("/x"))
-    whole = frame(b"0123456789")
-    ends.send(frame(b"before") + whole[:9])
-    rig.until(lambda: rig.lent(ends.publisher))
-    assert rig.lent(ends.publisher) == whole[:9]
-    rig.engine.resume(ends.publisher.token)
-    ends.send(whole[9:])
-    ends.expect(b"before", lent=whole)
-    rig.engine.resume(ends.publisher.token)
-    ends.send(frame(b"after"))
-    ends.expect(b"after", lent=whole)
-
-
-def test_one_that_goes_on_a_byte_at_a_time_is_lent_as_well(make_rig: Callable[..., Rig]) -> None:
-    rig = make_rig(lane_bytes=LANE, write_timeout=0.05)
-    publisher = rig.connect(rig.engine.topic("/x"), PUBLISHER)
-    whole = frame(bytes(5000))
-    for at in range(1000):
-        publisher.send(whole[at : at + 1])
-        rig.watch(0.002)
-        if rig.lent(publisher):
-            break
-    assert whole.startswith(rig.lent(publisher)) and rig.lent(publisher)
-
-
 # --- any stream, cut anywhere ---------------------------------------------------------------------------------------
 
 
-def random_stream(random_: random.Random) -> tuple[bytes, list[bytes]]:
-    """Frames, some for the lane and some not, and the payloads of the binary messages among them."""
-    frames, payloads = [], []
+def random_stream(random_: random.Random) -> tuple[bytes, list[tuple[int, bytes]], list[bytes]]:
+    """Frames; the messages among them, and the payloads of the pings."""
+    stream, messages, pings = b"", [], []
     for _ in range(random_.randrange(1, 40)):
-        kind = random_.choices([BINARY, PONG, PING, TEXT, CONTINUATION], [12, 3, 1, 1, 1])[0]
-        payload = random_.randbytes(random_.choice([0, 1, 5, 125, 126, 300, 2000]))
-        if kind == BINARY:
-            payloads.append(payload)
-            frames.append(frame(payload))
-        elif kind == CONTINUATION:
-            payloads.append(payload + b"end")
-            frames.append(frame(payload, fin=False) + frame(b"end", CONTINUATION))
-        elif kind == TEXT:
-            payloads.append(payload.hex().encode())
-            frames.append(frame(payload.hex(), TEXT))
-        else:
-            frames.append(frame(payload[:125], kind))
-    return b"".join(frames), payloads
-
-
-class Reader:
-    """Stands for Python: publishes what it is lent, from frames that it takes apart by itself."""
-
-    def __init__(self, ends: Ends) -> None:
-        self.ends = ends
-        self.rest = b""
-        self.message = b""
-
-    def take(self) -> None:
-        events = self.ends.rig.of(self.ends.publisher, EventKind.LENT)
-        for event in events:
-            self.rest += event.data
-        self.ends.rig.events.clear()
-        while (found := self.next_frame()) is not None:
-            opcode, fin, payload = found
-            if opcode in (BINARY, TEXT, CONTINUATION):
-                self.message += payload
-                if fin:
-                    self.ends.topic.publish(self.message)
-                    self.message = b""
-        if events:
-            self.ends.rig.engine.resume(self.ends.publisher.token)
-
-    def next_frame(self) -> tuple[int, bool, bytes] | None:
-        data = self.rest
-        if len(data) < 6:
-            return None
-        size, at = data[1] & 127, 2
-        if size == 126:
-            size, at = int.from_bytes(data[2:4], "big"), 4
-        if len(data) < at + 4 + size:
-            return None
-        mask, body = data[at : at + 4], data[at + 4 : at + 4 + size]
-        self.rest = data[at + 4 + size :]
-        return data[0] & 15, bool(data[0] & 128), bytes(byte ^ mask[i % 4] for i, byte in enumerate(body))
+        opcode = random_.choice([BINARY, TEXT, PING, PONG])
+        payload = random_.randbytes(random_.choice([0, 1, 5, 62, 63, 300, 2000, 40_000]))
+        payload = payload.hex().encode() if opcode == TEXT else payload
+        if opcode in (PING, PONG):
+            stream += frame(payload[:125], opcode)
+            pings += [payload[:125]] * (opcode == PING)
+            continue
+        messages.append((opcode, payload))
+        while random_.random() < 0.5:
+            at = random_.randrange(len(payload) + 1)
+            stream += frame(payload[:at], opcode, fin=False) + frame(payload[:9], PING)
+            pings.append(payload[:9])
+            payload, opcode = payload[at:], CONTINUATION
+        stream += frame(payload, opcode)
+    return stream, messages, pings
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_messages_come_whole_and_in_order_however_the_stream_is_cut(ends: Ends, seed: int) -> None:
     random_ = random.Random(seed)
-    stream, payloads = random_stream(random_)
-    reader = Reader(ends)
+    before = ends.rig.memory_bytes
+    stream, messages, pings = random_stream(random_)
     at = 0
     while at < len(stream):
-        step = random_.choice([1, 2, 3, 7, 50, 500, 5000, 200_000])
-        ends.publisher.send(stream[at : at + step])
+        step = random_.choice([1, 2, 3, 7, 50, 500, 5000, 100_000])
+        ends.send(stream[at : at + step])
         at += step
-        ends.rig.settle()
-        reader.take()
-    for _ in range(3):
-        ends.rig.settle()
-        reader.take()
-    got = ends.subscriber.read(sum(len(server_frame(payload)) for payload in payloads)) if payloads else b""
-    assert parse(got) == ([(BINARY, payload) for payload in payloads], b"")
+        ends.publisher.drain()
+    ends.subscriber.drain()
+    got, answers = ends.subscriber.take(), ends.publisher.take()
+    assert parse(got) == (messages, b"")
+    assert parse(answers) == ([(PONG, payload) for payload in pings], b"")
+    assert ends.rig.memory_bytes == before
+    assert ends.rig.lent(ends.publisher) == b""

@@ -67,6 +67,7 @@ async def test_a_pong_never_stands_inside_a_message() -> None:
         subscriber = await scene.join(receive_buffer=4096)
         scene.server.publish("/t", bytes(5_000_000))
         scene.server.publish("/t", b"second")
+        await wait_until(lambda: scene.server.stats().sent_bytes > 5000, "a begun message")
         for number in range(10):
             await subscriber.send(frame(b"%d" % number, PING))
         frames = [await subscriber.read_any_frame() for _ in range(12)]

@@ -128,6 +128,7 @@ class Rig:
         close_deadline: float = 5.0,
         notsent_bytes: int = 65536,
         lane_bytes: int = 0,
+        message_timeout: float = 30.0,
         io_threads: int = IO_THREADS,
     ) -> None:
         self.engine = Engine(
@@ -137,6 +138,7 @@ class Rig:
             close_deadline=close_deadline,
             notsent_bytes=notsent_bytes,
             lane_bytes=lane_bytes,
+            message_timeout=message_timeout,
         )
         if not io_threads:
             self.engine.work_fileno()  # as a host does first; what it opens is no leak of a test's

@@ -1,0 +1,152 @@
+"""A message that arrives in pieces: in fragments, or in one frame that the network cut.
+
+    [text, more to come][ping][goes on: ····        the rest of the frame comes later
+     └───────┬─────────┘       └──┬──┘
+             └────► partial ◄─────┘   unmasked and, as text, checked while the bytes come; in the log once it is whole
+
+Rules kept here:
+- What has come lies in a segment of its own (Partial in _log.pyx), charged as it grows; so nobody waits behind a slow
+  sender, and what was announced and has not come costs nothing. With its connection it is given back.
+- Each piece is judged as it comes, in the order of the Python path: text that is wrong, then a message that is too
+  large, then memory. So is a cut character at the end.
+- What subscribers send goes the same way and is kept nowhere.
+- A message has message_timeout from its first byte to its last. Time in which the server held its publisher back does
+  not count; while memory is short it does, for unfinished messages may be what fills it.
+Called by the I/O thread that owns the connection; incoming_publish() under the log's lock.
+"""
+
+from fastfan._codec cimport (
+    SCAN_TEXT, UTF8_CUT, UTF8_START, UTF8_WRONG, check_masked, unmask, unmask_key_at, utf8_check,
+)
+from fastfan._cursor cimport (
+    CAUSE_BAD_TEXT, CAUSE_NO_ROOM, CAUSE_NONE, CAUSE_TOO_BIG, ROLE_PUBLISHER, Incoming, TopicState,
+)
+from fastfan._log cimport log_append_partial, log_count_unseen, partial_drop, partial_room
+from fastfan._pool cimport pool_short
+from fastfan._sync cimport count_up, load_acquire
+
+
+cdef enum:
+    FILL_BYTES = 8192           # what a frame lacks for it to be read into its own memory, without a copy
+    FILL_LEAST = 16384
+    FILL_MOST = 131072          # in one go: no longer than a large chunk takes
+
+
+cdef void incoming_begin(Sink *sink, client_frame *frame) noexcept nogil:
+    """A data frame that may come now: of a new message, or of the one that is arriving."""
+    cdef Incoming *incoming = &sink.incoming
+    if incoming.opcode == 0:
+        incoming.opcode, incoming.text, incoming.waited_ns = frame.opcode, UTF8_START, 0
+    incoming.in_frame, incoming.fin = True, frame.fin
+    incoming.key, incoming.frame_left = frame.key, frame.payload_bytes
+
+
+cdef Cause incoming_piece(Loop *loop, Sink *sink, const uint8_t *data, size_t data_bytes) noexcept nogil:
+    """The next bytes of the frame, masked. CAUSE_NONE: they were taken."""
+    cdef Incoming *incoming = &sink.incoming
+    cdef bint too_big = data_bytes > loop.lane_bytes - incoming.partial.payload_bytes
+    cdef uint8_t *out
+    if sink.role & ROLE_PUBLISHER and not too_big:
+        out = partial_room(loop.pool, &incoming.partial, data_bytes, expected_bytes(incoming))
+        if out == NULL:
+            return CAUSE_NO_ROOM
+        unmask(out, data, data_bytes, incoming.key)
+        return note_piece(incoming, out, data_bytes)
+    if incoming.opcode == SCAN_TEXT and (
+            check_masked(&incoming.text, data, data_bytes, incoming.key) == UTF8_WRONG):
+        return CAUSE_BAD_TEXT
+    if too_big:
+        return CAUSE_TOO_BIG
+    advance(incoming, data_bytes)
+    return CAUSE_NONE
+
+
+cdef inline size_t expected_bytes(Incoming *incoming) noexcept nogil:
+    return incoming.partial.payload_bytes + incoming.frame_left
+
+
+cdef inline void advance(Incoming *incoming, size_t data_bytes) noexcept nogil:
+    incoming.partial.payload_bytes += data_bytes
+    incoming.frame_left -= data_bytes
+    incoming.key = unmask_key_at(incoming.key, data_bytes)
+
+
+cdef Cause note_piece(Incoming *incoming, const uint8_t *plain, size_t data_bytes) noexcept nogil:
+    advance(incoming, data_bytes)
+    if incoming.opcode == SCAN_TEXT and utf8_check(&incoming.text, plain, data_bytes) == UTF8_WRONG:
+        return CAUSE_BAD_TEXT
+    return CAUSE_NONE
+
+
+# --- read where it will stay ----------------------------------------------------------------------------------------
+
+cdef bint incoming_wants_fill(Loop *loop, Sink *sink) noexcept nogil:
+    """Whether the frame lacks so much that what comes next is best read into the message's own memory."""
+    cdef Incoming *incoming = &sink.incoming
+    return incoming.in_frame and incoming.frame_left > FILL_BYTES and sink.role & ROLE_PUBLISHER != 0 and (
+        incoming.frame_left <= loop.lane_bytes - incoming.partial.payload_bytes)
+
+
+cdef uint8_t *incoming_room(Loop *loop, Sink *sink, size_t *room_bytes) noexcept nogil:
+    """Where the frame goes on. As much as has come, so that announcing much costs nothing; NULL: no memory for it."""
+    cdef Incoming *incoming = &sink.incoming
+    cdef size_t most = min(max(incoming.partial.payload_bytes, <size_t>FILL_LEAST), <size_t>FILL_MOST)
+    room_bytes[0] = min(<size_t>incoming.frame_left, most)
+    return partial_room(loop.pool, &incoming.partial, room_bytes[0], expected_bytes(incoming))
+
+
+cdef Cause incoming_filled(Sink *sink, uint8_t *data, size_t data_bytes) noexcept nogil:
+    """So many bytes were read into the room."""
+    unmask(data, data, data_bytes, sink.incoming.key)
+    return note_piece(&sink.incoming, data, data_bytes)
+
+
+# --- the end --------------------------------------------------------------------------------------------------------
+
+cdef Cause incoming_end_frame(Loop *loop, Sink *sink, bint *complete) noexcept nogil:
+    """The frame is whole. `complete`: so is the message, and it is to be published."""
+    cdef Incoming *incoming = &sink.incoming
+    incoming.in_frame = False
+    complete[0] = False
+    if not incoming.fin:
+        return CAUSE_NONE
+    if incoming.opcode == SCAN_TEXT and utf8_check(&incoming.text, NULL, 0) == UTF8_CUT:
+        return CAUSE_BAD_TEXT
+    if sink.role & ROLE_PUBLISHER:
+        complete[0] = True
+    else:
+        count_up(&loop.counters.ignored_messages, 1)
+        incoming_drop(loop, sink)
+    return CAUSE_NONE
+
+
+cdef bint incoming_publish(Loop *loop, Sink *sink) noexcept nogil:
+    """Makes the message part of the log. False: the system has no memory."""
+    cdef TopicState *topic = sink.topic
+    cdef Incoming *incoming = &sink.incoming
+    cdef size_t payload_bytes = incoming.partial.payload_bytes
+    if topic.listeners == 0:
+        log_count_unseen(&topic.log, payload_bytes)
+    elif not log_append_partial(&topic.log, &incoming.partial, incoming.opcode, loop.now_ns):
+        return False
+    count_up(&loop.counters.messages, 1)
+    count_up(&loop.counters.message_bytes, payload_bytes)
+    incoming_drop(loop, sink)
+    return True
+
+
+cdef void incoming_drop(Loop *loop, Sink *sink) noexcept nogil:
+    partial_drop(loop.pool, &sink.incoming.partial)
+    sink.incoming.opcode = 0
+    sink.incoming.in_frame = False
+
+
+cdef bint incoming_is_overdue(Loop *loop, Sink *sink, uint64_t step_ns) noexcept nogil:
+    """Advances the message's clock."""
+    if not sink.role & ROLE_PUBLISHER or sink.lent:
+        return False
+    # What it lacks may be here, or held back by us.
+    if (sink.readable or load_acquire(&sink.topic.paced)) and not pool_short(loop.pool):
+        return False
+    sink.incoming.waited_ns += step_ns
+    return sink.incoming.waited_ns > loop.message_timeout_ns
