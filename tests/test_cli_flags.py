@@ -29,6 +29,7 @@ def test_defaults_are_shown_as_they_are_typed() -> None:
     assert "[default: 1024]" in shown["event_buffer"]
     assert "[default: off]" in shown["max_lag_age"]
     assert "[default: the server's own]" in shown["allow_origins"]
+    assert "[default: disconnect, everywhere]" in shown["overflow"]
 
 
 def test_what_is_not_given_keeps_its_default_and_what_is_given_is_read() -> None:
@@ -38,6 +39,16 @@ def test_what_is_not_given_keeps_its_default_and_what_is_given_is_read() -> None
 
 def test_origins_may_be_given_several_times() -> None:
     assert options_from_flags({"allow_origins": ("null", "https://a.example")}).allow_origins == ("null", "https://a.example")
+
+
+def test_rules_of_overflow_may_be_given_several_times_and_keep_their_order() -> None:
+    options = options_from_flags({"overflow": ("/prices/*=latest", "/**=skip,max-lag-messages=100")})
+    assert [str(rule) for rule in options.overflow] == ["/prices/*=latest", "/**=skip,max_lag_messages=100"]
+
+
+def test_an_error_in_a_rule_names_the_flag_and_leaves_the_rule_as_it_was_typed() -> None:
+    with pytest.raises(ConfigError, match=r"^--overflow: 'overflow' in '/a=skip,overflow=1' is no bound; give max_"):
+        options_from_flags({"overflow": ("/a=skip,overflow=1",)})
 
 
 @pytest.mark.parametrize(

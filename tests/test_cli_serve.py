@@ -201,6 +201,15 @@ def test_a_second_signal_ends_it_at_once(number: signal.Signals) -> None:
             assert time.monotonic() - start < 30  # of the 60 that the drain would take
 
 
+def test_rules_of_overflow_reach_the_server() -> None:
+    """Where messages may be skipped, the 101 names no offset."""
+    with running_server("--overflow", "/prices/*=latest", "--overflow", "/**=block") as server:
+        for topic, offset in ((b"prices/eur", False), (b"prices", True)):
+            with closing(connect(server)) as client:
+                client.sendall(UPGRADE % topic)
+                assert (b"\r\npubsub-offset: 1\r\n" in client.recv(1 << 16)) == offset
+
+
 def test_options_reach_the_server() -> None:
     with running_server("--max-message-bytes", "10") as server:
         finished = run_command("pub", f"{server.url}/news", "eleven bytes")

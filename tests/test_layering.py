@@ -17,7 +17,10 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 # The ring of each module of pubsub; a package stands for all it holds. Every module of fastfan is of the engine.
 RINGS = {
-    "sans-IO": {"addresses", "closing", "connection", "errors", "events", "handshake", "http_door", "options"},
+    "sans-IO": {
+        *("addresses", "closing", "connection", "errors", "events", "handshake", "http_door", "options"),
+        *("overflow", "patterns"),
+    },
     "clients": {"client", "dialing", "outbox", "publisher", "subscriber", "sync"},
     "shell": {"arrival", "eventstream", "reader", "server", "session", "stats"},
     "command": {"__main__", "bench", "cli"},

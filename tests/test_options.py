@@ -36,7 +36,8 @@ COUNTS = [
 
 def test_every_option_is_tested_here() -> None:
     names = {field.name for field in dataclasses.fields(Options)}
-    assert names == {*DURATIONS, *COUNTS, "allow_origins", "lane", "io_threads"}
+    # `overflow` has a file of its own: test_overflow.py.
+    assert names == {*DURATIONS, *COUNTS, "allow_origins", "lane", "io_threads", "overflow"}
 
 
 @pytest.mark.parametrize(("given", "lane"), [(True, True), (False, False), ("off", False), ("Yes", True)])
@@ -58,7 +59,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (options.max_lag_messages, options.max_lag_age, options.max_memory_bytes) == (None, None, None)
     assert (options.event_buffer, options.topic_linger, options.max_lingering_topics) == (1024, 300, 10_000)
     assert (options.allow_origins, options.max_head_bytes, options.lane) == ((), 16384, True)
-    assert options.io_threads == 1
+    assert (options.io_threads, options.overflow) == (1, ())
 
 
 @pytest.mark.parametrize("given", [0, 1, 16, "2"])

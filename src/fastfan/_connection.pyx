@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 
 from fastfan._cursor cimport (
     CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_NONE, CAUSE_RESET, CONDEMNED, GONE, PEER_CLOSED, PING_NONE,
-    PING_TAKEN, ROLE_PUBLISHER, TopicState, cursor_abandon, cursor_leave, cursor_unpin, topic_count_client,
+    PING_TAKEN, ROLE_PUBLISHER, TopicState, cursor_abandon, cursor_drop_rest, cursor_leave, topic_count_client,
 )
 from fastfan._dirty cimport dirty_mark
 from fastfan._lag cimport lag_forget, lag_holds
@@ -233,8 +233,7 @@ cdef void connection_end(Loop *loop, Sink *sink, Cause cause, bint reset) noexce
         wire_close(fd)
     if sink.in_view:
         connection_leave_view(loop, sink, False)
-    if sink.pinning:
-        cursor_unpin(sink)
+    cursor_drop_rest(sink)
     sink_free_buffers(sink)
     lane_drop(loop, sink)
     connection_return(loop, sink)

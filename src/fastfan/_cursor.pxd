@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastfan._log cimport Log, Partial
 from fastfan._mailbox cimport DirtyLink, Inbox, Outbox, ReadyLink
+from fastfan._place cimport Place
 from fastfan._pool cimport Segment
 from fastfan._sync cimport mutex_t
 
@@ -36,6 +37,13 @@ cdef enum Cause:
     CAUSE_MESSAGE_TIMEOUT   # a message not complete within message_timeout
     CAUSE_NO_ROOM           # no memory left for a message that is arriving
 
+cdef enum Policy:
+    # What happens to subscribers that are too far behind (see _lag.pyx).
+    POLICY_DISCONNECT
+    POLICY_SKIP
+    POLICY_LATEST
+    POLICY_BLOCK
+
 cdef enum PingState:
     PING_NONE
     PING_QUEUED             # waits for a frame boundary, or for room in the socket
@@ -55,6 +63,11 @@ cdef struct TopicState
 cdef struct View
 cdef struct Sink
 cdef struct ReaderState
+
+cdef struct Skips:
+    # What slow subscribers did not get.
+    uint64_t messages
+    uint64_t gaps               # between the messages that they got
 
 cdef struct WaitList:
     Sink *first
@@ -84,17 +97,22 @@ cdef struct Sink:
     uint8_t role
     State state
     Cause cause                 # set when CONDEMNED, or when its end was decided
-    # Its cursor; meaningful while it is a subscriber that is joining, in a view, or pinning.
+    # Its cursor; meaningful while it is a subscriber that is joining or in a view.
     Segment *segment            # NULL: the first one of `sequence` or later
     uint64_t sequence
     uint64_t at                 # bytes into the segment
     uint64_t position           # the same in the topic's stream
+    uint64_t jumped_to          # where its last jump ended, and the offset of the message there; 0: none yet
+    uint64_t jumped_offset
     bint joining                # placed by attach(), not yet counted by a view
     bint in_view
-    bint pinning                # left its view inside a frame; holds that segment alone
     uint32_t view_index
     Sink *joining_next
     Sink *joining_before
+    # What is left of the frame that it was inside when its cursor jumped or left; goes out ahead of all else.
+    Segment *rest               # pinned; NULL: nothing. Meanwhile the cursor stands where a frame begins
+    uint64_t rest_at
+    uint64_t rest_end
     # What goes out besides the log, at the frame boundary `boundary`.
     uint8_t *control
     uint32_t control_bytes
@@ -111,6 +129,7 @@ cdef struct Sink:
     bint readable
     bint hangup
     bint blocked
+    bint was_blocked            # has room again, and was not served since; only under `latest`
     bint lent
     uint32_t lent_bytes         # charged to the pool until resume()
     WaitList *waits_in          # readable and not read: for its turn, or because it has to wait; NULL: neither
@@ -121,8 +140,9 @@ cdef struct Sink:
     uint32_t tail_bytes         # charged to the pool
     Lane lane
     Incoming incoming
-    bint lagging                # at the last review: over pace_lag_bytes; and moving
-    bint moving
+    bint moving                 # at the last review
+    bint lagging                # ... and over pace_lag_bytes
+    bint over                   # ... and over its topic's bounds; only under `block`
     bint doomed                 # found guilty by a lag rule in this turn
     Sink *doomed_next
     Sink *grave_next
@@ -140,6 +160,7 @@ cdef struct View:
     TopicState *topic
     Inbox *inbox                # of its loop
     uint32_t loop
+    Skips *skips                # of its loop
     Sink **sinks
     uint32_t count
     uint32_t room
@@ -152,6 +173,7 @@ cdef struct View:
     uint64_t floor              # log.floor, as this view has taken notice of it
     Segment *floor_segment      # the segment of that sequence, once it exists
     uint32_t floating           # cursors waiting for it
+    Place newest                # where this pass's full sockets jump to, under `latest`; looked for by the first
     # Who has everything.
     uint64_t top                # the farthest position of any cursor
     uint32_t at_top
@@ -168,6 +190,7 @@ cdef struct View:
     uint64_t pass_end           # the log's end when the last pass began
     uint64_t moving             # at the last lag review (see _lag.pyx)
     uint64_t lagging
+    uint64_t over
     uint64_t reviewed_end       # the log's end then
     uint64_t serving            # 1 while a pass goes on: the topic must not be forgotten
     uint64_t awaited            # bit i: loop i waits for the next pass to begin
@@ -183,11 +206,13 @@ cdef struct TopicState:
     uint64_t clients            # connections of any role
     uint64_t idle_since_ns
     # The lag rules.
+    Policy policy
     uint64_t max_lag_bytes
     uint64_t max_lag_messages   # 0: off
     uint64_t max_lag_age_ns     # 0: off
     uint64_t pace_lag_bytes
     uint64_t paced              # publishers are held back; release/acquire
+    Skips skips                 # any loop adds to them
     # Readers in this process (see _readers.pyx). Under log.lock:
     ReaderState *readers        # that hold their place
     ReaderState *armed          # that have everything, and are to be told when there is more
@@ -202,6 +227,7 @@ cdef struct ReaderHub:
     # All topics of an engine that have readers, for who looks at all of them.
     mutex_t lock
     TopicState *topics
+    Skips skips                 # any thread adds to them
 
 cdef struct ReaderState:
     # A cursor that is read from Python. All of it is under log.lock; with `busy`, segments from its own on stay.
@@ -215,11 +241,13 @@ cdef struct ReaderState:
     bint armed
     bint busy                   # a batch is being copied out of the log
     bint lagging                # at the last review, over pace_lag_bytes; and moving
+    bint over                   # ... over its topic's bounds; and moving. Only under `block`
     Cause cause                 # why it ended
     Segment *segment
     uint64_t sequence
     uint64_t position
     uint64_t offset             # of the next message
+    uint64_t jumped_offset      # of the message where its last jump ended; 0: none yet
     uint64_t ended_lag_bytes
     uint64_t took_ns
     int fd                      # its notifier, readable while it is not armed; -1: none
@@ -232,9 +260,10 @@ cdef void cursor_join(TopicState *topic, Sink *sink) noexcept nogil
 cdef void cursor_abandon(Sink *sink) noexcept nogil
 cdef bint cursor_admit(Sink *sink) noexcept nogil
 cdef void cursor_leave(Sink *sink, bint keep_frame) noexcept nogil
-cdef void cursor_unpin(Sink *sink) noexcept nogil
+cdef void cursor_drop_rest(Sink *sink) noexcept nogil
 cdef bint cursor_settle(Sink *sink) noexcept nogil
 cdef void cursor_advance(Sink *sink, uint64_t bytes_taken) noexcept nogil
+cdef bint cursor_jump(Sink *sink, Place *to) noexcept nogil
 cdef uint64_t cursor_boundary(Sink *sink) noexcept nogil
 cdef void view_resolve(View *view) noexcept nogil
 cdef void view_trim(View *view) noexcept nogil

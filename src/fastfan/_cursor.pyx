@@ -11,7 +11,7 @@ How a segment is known to be needed, without asking every cursor:
   a lower sequence knows by that that its segment is gone and had nothing left for it. Until that next segment exists,
   the cursors `float`; view_resolve() counts them all in it at once.
 - A joining cursor (attached, not started) is on the topic's list and holds its segment by its sequence.
-- A closing one that stands inside a frame pins that frame's segment, and nothing else.
+- The rest of a frame, after its cursor has jumped or left, is pinned by the sink: that frame's segment, nothing else.
 - Readers in this process have a view of their own, behind those of the loops; _readers.pyx keeps its words.
 
 Another thread may empty the log at any moment at which this view's cursors are all at its end. So a cursor's segment is
@@ -22,13 +22,13 @@ until that cursor has gone on. Or under the log's lock.
 `view.top` and `view.at_top` tell without a walk whether everybody in the view has everything.
 """
 
-from libc.stdint cimport UINT64_MAX
+from libc.stdint cimport UINT64_MAX, int64_t
 from libc.stdlib cimport realloc
 
-from fastfan._log cimport log_trim, segment_frame_end
+from fastfan._log cimport log_trim, segment_frame_end, segment_offset_at
 from fastfan._pool cimport pool_release
 from fastfan._sync cimport (
-    load_acquire, load_acquire_pointer, mutex_lock, mutex_unlock, store_release,
+    add_fetch, count_up, load_acquire, load_acquire_pointer, mutex_lock, mutex_unlock, store_release,
 )
 
 
@@ -167,17 +167,15 @@ cdef inline void move_in_view(View *view, uint32_t place, uint32_t hole) noexcep
 
 
 cdef void cursor_leave(Sink *sink, bint keep_frame) noexcept nogil:
-    """Takes the cursor out of its view. With `keep_frame` one that stands inside a frame keeps that frame's segment
-    until cursor_unpin(); its `boundary` is then the end of that frame, else where it stands."""
+    """Takes the cursor out of its view. With `keep_frame` what is left of a frame that it stands inside becomes its
+    sink's `rest`. Control frames that wait go out behind that, or at once."""
     cdef TopicState *topic = sink.topic
     cdef View *view = sink.view
     mutex_lock(&topic.log.lock)
     resolve(view)
     settle(view, sink)
-    sink.boundary = boundary_of(sink) if keep_frame else sink.position
-    if sink.boundary > sink.position:
-        sink.segment.pins += 1
-        sink.pinning = True
+    if keep_frame and sink.segment != NULL:
+        pin_rest(sink)
     store_release(&topic.listeners, topic.listeners - 1)
     if sink.segment != NULL:
         uncount(view, sink.segment)
@@ -187,23 +185,35 @@ cdef void cursor_leave(Sink *sink, bint keep_frame) noexcept nogil:
     remove_from_view(view, sink)
     if view.count == 0:
         topic.viewers &= ~(<uint64_t>1 << view.loop)
-    if not sink.pinning:
-        sink.segment = NULL
+    sink.segment = NULL
+    sink.boundary = sink.position
     tell_needs(view)
     topic_trim(topic)
     mutex_unlock(&topic.log.lock)
+    if not keep_frame:
+        cursor_drop_rest(sink)
 
 
-cdef void cursor_unpin(Sink *sink) noexcept nogil:
-    cdef TopicState *topic = sink.topic
-    cdef Segment *segment = sink.segment
-    mutex_lock(&topic.log.lock)
+cdef void pin_rest(Sink *sink) noexcept nogil:
+    # Under the log's lock, settled. Where there is a rest already, the cursor stands where a frame begins.
+    cdef uint64_t frame_end = segment_frame_end(sink.segment, sink.at)
+    if frame_end > sink.at:
+        sink.segment.pins += 1
+        sink.rest, sink.rest_at, sink.rest_end = sink.segment, sink.at, frame_end
+
+
+cdef void cursor_drop_rest(Sink *sink) noexcept nogil:
+    """The rest of its frame is sent, or is not going to be."""
+    cdef Log *log = &sink.topic.log
+    cdef Segment *segment = sink.rest
+    if segment == NULL:
+        return
+    mutex_lock(&log.lock)
     segment.pins -= 1
     if segment.pins == 0 and segment.unlinked:
-        pool_release(topic.log.pool, segment)
-    mutex_unlock(&topic.log.lock)
-    sink.pinning = False
-    sink.segment = NULL
+        pool_release(log.pool, segment)
+    mutex_unlock(&log.lock)
+    sink.rest = NULL
 
 
 # --- reading (the thread of its loop) -------------------------------------------------------------------------------
@@ -219,7 +229,7 @@ cdef inline void settle(View *view, Sink *sink) noexcept nogil:
 cdef bint cursor_settle(Sink *sink) noexcept nogil:
     """Whether the log owes it bytes; then `segment` and `at` are valid until it has gone over all of them."""
     if not sink.in_view:
-        return sink.pinning
+        return False
     if load_acquire(&sink.topic.log.end_position) == sink.position:
         return False
     view_resolve(sink.view)
@@ -261,8 +271,7 @@ cdef void cursor_advance(Sink *sink, uint64_t bytes_taken) noexcept nogil:
     cdef Segment *first = segment
     cdef uint64_t left = sink.at + bytes_taken
     cdef uint64_t end = load_acquire(&segment.end)
-    if sink.in_view:
-        unnote_position(view, sink)
+    unnote_position(view, sink)
     sink.position += bytes_taken
     while left > end:
         left -= end
@@ -273,8 +282,49 @@ cdef void cursor_advance(Sink *sink, uint64_t bytes_taken) noexcept nogil:
         sink.segment, sink.sequence = segment, segment.sequence
         segment.cursors[view.loop] += 1
         uncount(view, first)
-    if sink.in_view:
-        note_position(view, sink)
+    note_position(view, sink)
+
+
+cdef bint cursor_jump(Sink *sink, Place *to) noexcept nogil:
+    """Moves the cursor forward to a frame of the log, and counts what it goes over. What is left of the frame that it
+    stands inside becomes its sink's `rest`. False: that frame comes next anyway."""
+    cdef View *view = sink.view
+    cdef Segment *old
+    # One that has taken nothing since its last jump stands where a frame begins, and makes no new gap.
+    cdef bint goes_on = sink.jumped_offset != 0 and sink.position == sink.jumped_to
+    cdef uint64_t frame_end
+    if sink.position >= to.position or not cursor_settle(sink):
+        return False
+    old = sink.segment
+    frame_end = sink.at if goes_on else segment_frame_end(old, sink.at)
+    if sink.position + frame_end - sink.at >= to.position:
+        return False
+    count_skip(sink, frame_end, to, goes_on)
+    if frame_end > sink.at:
+        mutex_lock(&sink.topic.log.lock)
+        pin_rest(sink)
+        mutex_unlock(&sink.topic.log.lock)
+    unnote_position(view, sink)
+    sink.segment, sink.sequence, sink.at, sink.position = to.segment, to.segment.sequence, to.at, to.position
+    note_position(view, sink)
+    if to.segment != old:
+        to.segment.cursors[view.loop] += 1
+        uncount(view, old)
+    # Control frames that wait go out behind the rest, or where they were going out.
+    sink.boundary = sink.position
+    sink.jumped_to, sink.jumped_offset = to.position, to.offset
+    return True
+
+
+cdef void count_skip(Sink *sink, uint64_t frame_end, Place *to, bint goes_on) noexcept nogil:
+    cdef uint64_t next_offset = sink.jumped_offset
+    cdef uint64_t time_ns
+    if not goes_on:
+        next_offset = segment_offset_at(sink.segment, frame_end, &time_ns)
+        count_up(&sink.view.skips.gaps, 1)
+        add_fetch(&sink.topic.skips.gaps, 1)
+    count_up(&sink.view.skips.messages, to.offset - next_offset)
+    add_fetch(&sink.topic.skips.messages, <int64_t>(to.offset - next_offset))
 
 
 cdef uint64_t boundary_of(Sink *sink) noexcept nogil:

@@ -19,7 +19,7 @@ class Cause(enum.IntEnum):
     LEFT = 2  # end of stream without a Close
     RESET = 3  # the kernel reported an error
     STALLED = 4  # took no byte for write_timeout while data was owed
-    TOO_FAR_BEHIND = 5  # over max_lag_bytes, max_lag_messages or max_lag_age
+    TOO_FAR_BEHIND = 5  # over max_lag_bytes, max_lag_messages or max_lag_age, under the policy disconnect
     MEMORY = 6  # the farthest behind when max_memory_bytes was reached
     NO_PONG = 7  # silent for pong_deadline after a ping
     CLOSE_TIMEOUT = 8  # no answer to our Close within its deadline
@@ -78,7 +78,8 @@ class Engine(Core):
                           machine's or the cgroup's memory
         write_timeout     seconds without a byte taken, while data is owed, after which a connection is STALLED
         close_deadline    seconds for the peer's half of a close, and for taking our Close
-        notsent_bytes     bytes the kernel may hold unsent for one socket (TCP_NOTSENT_LOWAT); 0 leaves it unlimited
+        notsent_bytes     bytes the kernel may hold unsent for one socket (TCP_NOTSENT_LOWAT), at most 16384 where the
+                          policy is `skip` or `latest`; 0 leaves it unlimited
         lane_bytes        the largest message of a client; one that is larger condemns it. Messages take the express
                           lane: publishers' go into the log, subscribers' are counted and thrown away, pings are
                           answered, and only what ends a connection is lent: a Close, or what is no well-formed frame.
@@ -94,17 +95,29 @@ class Engine(Core):
         self,
         name: str,
         *,
+        policy: str = "disconnect",
         max_lag_bytes: int = ...,
         max_lag_messages: int | None = None,
         max_lag_age: float | None = None,
         pace_lag_bytes: int = ...,
     ) -> Topic:
-        """The topic of that name, made when there is none; the bounds count only then.
+        """The topic of that name, made when there is none; the policy and the bounds count only then.
 
-        A subscriber farther behind than `max_lag_bytes` (64 MiB), `max_lag_messages` or `max_lag_age` (seconds, to
-        within a page of frames) is condemned. Publishers wait while half of the moving subscribers are farther behind
-        than `pace_lag_bytes` (4 MiB).
+        What happens to a subscriber whose socket is full and which is farther behind than `max_lag_bytes` (64 MiB),
+        `max_lag_messages` or `max_lag_age` (seconds, to within a page of frames):
+
+        disconnect  it is condemned
+        skip        it goes on with the oldest message within these bounds
+        latest      needs no bounds: when its socket takes data again it goes on with the newest message
+        block       publishers wait, as long as it takes a byte a second
+
+        Who skips gets the frame that was begun and then the other one; the newest message is never skipped. Publishers
+        wait, except under `latest`, also while half of the moving subscribers are farther behind than `pace_lag_bytes`
+        (4 MiB). Raises MisuseError for another policy.
         """
+
+    def find_topic(self, name: str) -> Topic | None:
+        """The topic of that name, if there is one. It is kept as long as after any other mention."""
 
     def attach(self, topic: Topic, *, role: int) -> Attached:
         """Places a connection on the topic: token, epoch, and the offset of the first message it will get.

@@ -22,7 +22,7 @@ from fastfan._core cimport to_ns
 from fastfan._cursor cimport (
     CAUSE_ABORTED, CAUSE_BAD_TEXT, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_MESSAGE_TIMEOUT,
     CAUSE_NO_PONG, CAUSE_NO_ROOM, CAUSE_RESET, CAUSE_STALLED, CAUSE_TOO_BIG, CAUSE_TOO_FAR_BEHIND, ROLE_PUBLISHER,
-    ROLE_SUBSCRIBER, Sink, cursor_join, topic_at_rest,
+    ROLE_SUBSCRIBER, Policy, Sink, cursor_join, topic_at_rest,
 )
 from fastfan._pool cimport pool_short, pool_spare_bytes
 from fastfan._sync cimport exchange_full, load_acquire, mutex_lock, mutex_unlock, store_release
@@ -33,7 +33,7 @@ from fastfan._mailbox cimport (
     CommandKind, Event, command_new, inbox_post, outbox_take, outbox_take_ready, poller,
 )
 from fastfan._table cimport LOOP_SHIFT, table_new
-from fastfan._topic cimport Topic
+from fastfan._topic cimport Topic, to_policy
 
 from fastfan.errors import MisuseError, Overloaded
 
@@ -109,16 +109,26 @@ cdef class Engine(Core):
 
     # --- topics and connections ---
 
-    def topic(self, str name, *, max_lag_bytes=64 << 20, max_lag_messages=None, max_lag_age=None,
-              pace_lag_bytes=4 << 20):
+    def topic(self, str name, *, str policy="disconnect", max_lag_bytes=64 << 20, max_lag_messages=None,
+              max_lag_age=None, pace_lag_bytes=4 << 20):
+        cdef int which = to_policy(policy)
         self.check_open()
         with self.naming:
-            return self._named(name, max_lag_bytes, max_lag_messages, max_lag_age, pace_lag_bytes)
+            return self._named(name, which, max_lag_bytes, max_lag_messages, max_lag_age, pace_lag_bytes)
 
-    def _named(self, str name, max_lag_bytes, max_lag_messages, max_lag_age, pace_lag_bytes):
+    def find_topic(self, str name):
+        self.check_open()
+        with self.naming:
+            topic = self.topics.get(name)
+            if topic is not None:
+                self.kept[name] = topic
+            return topic
+
+    def _named(self, str name, int policy, max_lag_bytes, max_lag_messages, max_lag_age, pace_lag_bytes):
         topic = self.topics.get(name)
         if topic is None:
             topic = Topic.__new__(Topic, self, name)
+            (<Topic>topic).state.policy = <Policy>policy
             (<Topic>topic).state.max_lag_bytes = max_lag_bytes
             (<Topic>topic).state.max_lag_messages = max_lag_messages or 0
             (<Topic>topic).state.max_lag_age_ns = to_ns(max_lag_age or 0.0)
@@ -302,10 +312,12 @@ cdef class Engine(Core):
 
     def stats(self):
         counts = dict.fromkeys(("connections", "received_bytes", "sent_bytes", "pings", "held_publishers", "messages",
-                                "message_bytes", "ignored_messages", "turns"), 0)
+                                "message_bytes", "ignored_messages", "skipped_messages", "skips", "turns"), 0)
         cdef uint32_t index
         for index in range(self.shared.count):
             add_counts(counts, &self.shared.loops[index])
+        counts["skipped_messages"] += load_acquire(&self.shared.readers.skips.messages)
+        counts["skips"] += load_acquire(&self.shared.readers.skips.gaps)
         counts["topics"] = len(self.kept)
         counts["memory_bytes"] = load_acquire(&self.shared.pool.used_bytes)
         counts["spare_bytes"] = 0 if self.shared.orphaned else pool_spare_bytes(&self.shared.pool)
@@ -340,5 +352,7 @@ cdef int add_counts(dict counts, Loop *loop) except -1:
     counts["messages"] += load_acquire(&counters.messages)
     counts["message_bytes"] += load_acquire(&counters.message_bytes)
     counts["ignored_messages"] += load_acquire(&counters.ignored_messages)
+    counts["skipped_messages"] += load_acquire(&counters.skips.messages)
+    counts["skips"] += load_acquire(&counters.skips.gaps)
     counts["turns"] += load_acquire(&counters.turns)
     return 0

@@ -6,9 +6,9 @@ was served before gets it in the next pass. Called by the I/O thread that owns t
 """
 
 from fastfan._connection cimport connection_flush
-from fastfan._cursor cimport Sink, View, view_resolve, view_trim
+from fastfan._cursor cimport POLICY_LATEST, Sink, View, view_resolve, view_trim
 from fastfan._dirty cimport dirty_mark
-from fastfan._lag cimport lag_note_pass
+from fastfan._lag cimport lag_note_pass, lag_skip_to_newest
 from fastfan._limits cimport limits_note_lag, limits_tell_waiting
 from fastfan._sync cimport exchange_full, load_acquire, store_release
 
@@ -43,6 +43,8 @@ cdef void serve_first(Loop *loop, uint64_t slice_ends_ns) noexcept nogil:
     while view.next < view.count:
         sink = view.sinks[view.next]
         view.next += 1
+        if view.topic.policy == POLICY_LATEST and (sink.blocked or sink.was_blocked):
+            skip_to_newest(sink)
         if not sink.blocked:
             connection_flush(loop, sink)
             loop.now_ns = clock_ns()
@@ -57,15 +59,24 @@ cdef void serve_first(Loop *loop, uint64_t slice_ends_ns) noexcept nogil:
 
 
 cdef void begin_pass(Loop *loop, View *view) noexcept nogil:
-    view.in_pass, view.next, view.again = True, 0, False
+    view.in_pass, view.next, view.again, view.newest.segment = True, 0, False, NULL
     store_release(&view.pass_end, load_acquire(&view.topic.log.end_position))
     view_resolve(view)
     # After `pass_end`, behind a barrier: who waits for it is told now, or saw it before waiting.
     limits_tell_waiting(loop, view)
 
 
+cdef void skip_to_newest(Sink *sink) noexcept nogil:
+    if sink.was_blocked:
+        # This one is sent at once, so it is to be the newest now, not of when the pass began.
+        sink.view.newest.segment = NULL
+        sink.was_blocked = False
+    lag_skip_to_newest(sink)
+
+
 cdef void fanout_serve_again(Loop *loop, Sink *sink) noexcept nogil:
     """Its socket takes more: the pass under way serves it, or the next one if that has been past it."""
+    sink.was_blocked = sink.topic.policy == POLICY_LATEST
     if sink.view.in_pass and sink.view_index < sink.view.next:
         sink.view.again = True
     dirty_mark(loop, sink.view)

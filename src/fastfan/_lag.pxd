@@ -3,14 +3,17 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastfan._cursor cimport Sink, TopicState, View
+from fastfan._place cimport Least
 
 cdef uint64_t lag_span(View *view) noexcept nogil
 cdef bint lag_needs_no_review(View *view) noexcept nogil
 cdef bint lag_review_due(View *view, uint64_t now_ns) noexcept nogil
 cdef bint lag_review(View *view, uint64_t now_ns, Sink **doomed) noexcept nogil
+cdef void lag_skip_to_newest(Sink *sink) noexcept nogil
 cdef void lag_note_pass(View *view) noexcept nogil
 cdef bint lag_forget(View *view) noexcept nogil
-# Any thread:
+# Any thread, under the log's lock:
+cdef Least lag_least(TopicState *topic, uint64_t now_ns) noexcept nogil
 cdef bint lag_decide_pacing(TopicState *topic) noexcept nogil
 # The thread of the loop:
 cdef bint lag_holds(Sink *publisher) noexcept nogil

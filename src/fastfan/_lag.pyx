@@ -1,8 +1,11 @@
 """What happens to the slow, and to those who publish faster than anybody reads.
 
-- Too far behind: its socket is full, and its lag over the topic's max_lag_bytes, max_lag_messages or max_lag_age:
-  doomed, the loop condemns it.
-- Paced: while half or more of the moving subscribers lag over pace_lag_bytes, the topic's publishers are not read.
+- Too far behind: its socket is full, and its lag over the topic's max_lag_bytes, max_lag_messages or max_lag_age.
+  Then, by the topic's policy: `disconnect` dooms it, and the loop condemns it; `skip` makes it jump to the oldest
+  message within the bounds; `block` does nothing to it. Under `latest` there are no bounds: whose socket is full jumps
+  to the newest message in each pass, and once more when there is room again.
+- Paced: while half or more of the moving subscribers lag over pace_lag_bytes, the topic's publishers are not read;
+  under `block` also while a single one is over the bounds; under `latest` never.
   Moving: it took a byte within the last second, so one that stalls, or joins, does not hold up the others.
   A duplex client's own cursor never stops its own socket: it could not empty what it fills.
 - Between two reviews publishers may add a quarter of what lies between the two bounds, where somebody may lag at all:
@@ -16,9 +19,14 @@ the thread of the view's loop; of other views only the words are read that are t
 """
 
 from libc.stdint cimport UINT64_MAX
+from libc.string cimport memset
 
-from fastfan._cursor cimport OPEN, ROLE_SUBSCRIBER, TopicState, cursor_settle, view_resolve
-from fastfan._log cimport segment_offset_at
+from fastfan._cursor cimport (
+    OPEN, POLICY_BLOCK, POLICY_DISCONNECT, POLICY_LATEST, POLICY_SKIP, ROLE_SUBSCRIBER, TopicState, cursor_jump,
+    cursor_settle, view_resolve, view_trim,
+)
+from fastfan._log cimport Log, segment_offset_at
+from fastfan._place cimport Place, place_newest, place_oldest
 from fastfan._pool cimport Segment
 from fastfan._sync cimport (
     load_acquire, load_acquire_pointer, mutex_lock, mutex_unlock, set_bits_full, store_release,
@@ -33,6 +41,12 @@ cdef enum:
     REVIEW_SHARE = 20
     MOVING_NS = 1_000_000_000
     LEAST_GROWTH = 65536        # a chunk: a publisher is always read before it is judged
+
+cdef struct Tally:
+    # How many cursors.
+    uint64_t moving
+    uint64_t lagging
+    uint64_t over
 
 
 cdef inline uint64_t lag_bytes(View *view, Sink *sink) noexcept nogil:
@@ -55,9 +69,11 @@ cdef bint lag_review_due(View *view, uint64_t now_ns) noexcept nogil:
     cdef TopicState *topic = view.topic
     cdef uint64_t least = min(topic.pace_lag_bytes, topic.max_lag_bytes)
     cdef bint paced = load_acquire(&topic.paced)
+    if topic.policy == POLICY_LATEST:
+        return False
     if topic.max_lag_messages or topic.max_lag_age_ns:
         least = 0
-    if paced and view.lagging and view.at_top == view.count:
+    if paced and (view.lagging or view.over) and view.at_top == view.count:
         return True
     return now_ns >= view.review_at_ns and (paced or lag_span(view) > least)
 
@@ -73,14 +89,13 @@ cdef Segment *first_owed(Sink *sink, uint64_t *at) noexcept nogil:
     return segment
 
 
-cdef bint too_far_behind(View *view, Sink *sink, uint64_t lag, uint64_t now_ns) noexcept nogil:
+cdef bint is_over(View *view, Sink *sink, uint64_t lag, uint64_t now_ns) noexcept nogil:
+    """Whether its lag is over one of the topic's bounds."""
     cdef TopicState *topic = view.topic
     cdef uint64_t at = 0
     cdef uint64_t offset
     cdef uint64_t time_ns = 0
     cdef Segment *segment
-    if not sink.blocked:
-        return False    # it has not been offered what it lags; that is our slowness, not its own
     if lag > topic.max_lag_bytes:
         return True
     if lag == 0 or not (topic.max_lag_messages or topic.max_lag_age_ns):
@@ -94,52 +109,115 @@ cdef bint too_far_behind(View *view, Sink *sink, uint64_t lag, uint64_t now_ns) 
     return topic.max_lag_age_ns != 0 and time_ns != 0 and time_ns + topic.max_lag_age_ns < now_ns
 
 
+cdef struct Review:
+    # One look at a view.
+    uint64_t now_ns
+    Sink **doomed
+    Place target                # where all who skip go on, once the first of them does
+    bint jumped
+    Tally tally
+
+
 cdef bint lag_review(View *view, uint64_t now_ns, Sink **doomed) noexcept nogil:
-    """Counts who moves and who lags, decides on pacing, and adds those too far behind to `doomed`. True: the topic's
-    publishers need not wait any more."""
-    cdef TopicState *topic = view.topic
+    """Counts who moves and who lags, decides on pacing, and deals with those too far behind: makes them jump, or adds
+    them to `doomed`. True: the topic's publishers need not wait any more."""
     cdef uint64_t began_ns = clock_ns()     # `now_ns` may be of before much reading
-    cdef uint64_t moving = 0
-    cdef uint64_t lagging = 0
-    cdef uint64_t lag
     cdef uint32_t index
-    cdef Sink *sink
+    cdef Review review
+    memset(&review, 0, sizeof(Review))
+    review.now_ns, review.doomed = now_ns, doomed
     view_resolve(view)
     for index in range(view.count):
-        sink = view.sinks[index]
-        lag = lag_bytes(view, sink)
-        sink.moving = now_ns - sink.took_ns < MOVING_NS
-        sink.lagging = sink.moving and lag > topic.pace_lag_bytes
-        moving += sink.moving
-        lagging += sink.lagging
-        if sink.state == OPEN and not sink.doomed and too_far_behind(view, sink, lag, now_ns):
-            sink.doomed = True
-            sink.doomed_next = doomed[0]
-            doomed[0] = sink
-    store_release(&view.reviewed_end, load_acquire(&topic.log.end_position))
+        judge(view, view.sinks[index], &review)
+    if review.jumped:
+        view_trim(view)
+    store_release(&view.reviewed_end, load_acquire(&view.topic.log.end_position))
     view.review_at_ns = now_ns + max(<uint64_t>REVIEW_EVERY_NS, REVIEW_SHARE * (clock_ns() - began_ns))
-    return decide_pacing(view, moving, lagging)
+    return decide_pacing(view, &review.tally)
 
+
+cdef inline void judge(View *view, Sink *sink, Review *review) noexcept nogil:
+    cdef TopicState *topic = view.topic
+    cdef uint64_t lag = lag_bytes(view, sink)
+    sink.moving = review.now_ns - sink.took_ns < MOVING_NS
+    sink.lagging = sink.moving and lag > topic.pace_lag_bytes
+    sink.over = topic.policy == POLICY_BLOCK and sink.moving and is_over(view, sink, lag, review.now_ns)
+    review.tally.moving += sink.moving
+    review.tally.lagging += sink.lagging
+    review.tally.over += sink.over
+    # One with room in its socket has not been offered what it lags: that is our slowness, not its own.
+    if not sink.blocked or sink.state != OPEN or sink.doomed:
+        return
+    if topic.policy == POLICY_DISCONNECT and is_over(view, sink, lag, review.now_ns):
+        sink.doomed = True
+        sink.doomed_next = review.doomed[0]
+        review.doomed[0] = sink
+    elif topic.policy == POLICY_SKIP and is_over(view, sink, lag, review.now_ns):
+        skip(view, sink, review)
+
+
+cdef void skip(View *view, Sink *sink, Review *review) noexcept nogil:
+    cdef TopicState *topic = view.topic
+    cdef Least least
+    if review.target.segment == NULL:
+        mutex_lock(&topic.log.lock)
+        least = lag_least(topic, review.now_ns)
+        place_oldest(&topic.log, &least, &review.target)
+        mutex_unlock(&topic.log.lock)
+    if cursor_jump(sink, &review.target):
+        review.jumped = True
+
+
+cdef Least lag_least(TopicState *topic, uint64_t now_ns) noexcept nogil:
+    """What a message has that is within the bounds."""
+    cdef Least least
+    least.position = topic.log.end_position - min(topic.log.end_position, topic.max_lag_bytes)
+    least.offset = least.time_ns = 0
+    if topic.max_lag_messages:
+        least.offset = topic.log.next_offset - min(topic.log.next_offset, topic.max_lag_messages)
+    if topic.max_lag_age_ns:
+        least.time_ns = now_ns - min(now_ns, topic.max_lag_age_ns)
+    return least
+
+
+cdef void lag_skip_to_newest(Sink *sink) noexcept nogil:
+    """Under `latest`, for one whose socket is full, or was until now."""
+    cdef Log *log = &sink.topic.log
+    cdef Place *newest = &sink.view.newest
+    if sink.state != OPEN or not sink.in_view or sink.position == load_acquire(&log.end_position):
+        return
+    if newest.segment == NULL:
+        mutex_lock(&log.lock)
+        place_newest(log, newest)
+        mutex_unlock(&log.lock)
+    if newest.segment != NULL:
+        cursor_jump(sink, newest)
+
+
+# --- pacing ---------------------------------------------------------------------------------------------------------
 
 cdef void lag_note_pass(View *view) noexcept nogil:
     """Everybody was served. Where nobody can lag no review is due; for the sums of other loops, all of them moved. But
     those who lagged at the last review are left to the next one, which tells the publishers that wait."""
-    if view.topic.loops > 1 and not view.lagging and lag_span(view) <= view.topic.pace_lag_bytes:
+    if view.topic.loops > 1 and not view.lagging and not view.over and lag_span(view) <= view.topic.pace_lag_bytes:
         store_release(&view.moving, view.count)
 
 
 cdef bint lag_forget(View *view) noexcept nogil:
     """Nobody is left in the view. True: as lag_review() says."""
-    return decide_pacing(view, 0, 0)
+    cdef Tally none
+    memset(&none, 0, sizeof(Tally))
+    return decide_pacing(view, &none)
 
 
-cdef bint decide_pacing(View *view, uint64_t moving, uint64_t lagging) noexcept nogil:
+cdef bint decide_pacing(View *view, Tally *counted) noexcept nogil:
     """With what this view counted. Under a lock: who decides last has the counts of all, and its word stands."""
     cdef TopicState *topic = view.topic
     cdef bint may_go_on
     mutex_lock(&topic.log.lock)
-    store_release(&view.moving, moving)
-    store_release(&view.lagging, lagging)
+    store_release(&view.moving, counted.moving)
+    store_release(&view.lagging, counted.lagging)
+    store_release(&view.over, counted.over)
     may_go_on = lag_decide_pacing(topic)
     mutex_unlock(&topic.log.lock)
     return may_go_on
@@ -147,21 +225,28 @@ cdef bint decide_pacing(View *view, uint64_t moving, uint64_t lagging) noexcept 
 
 cdef bint lag_decide_pacing(TopicState *topic) noexcept nogil:
     """By the sums of all views; under the log's lock. True: as lag_review() says."""
-    cdef uint64_t moving = 0
-    cdef uint64_t lagging = 0
     cdef bint before = topic.paced != 0
     cdef bint paced
-    sum_views(topic, &moving, &lagging)
-    paced = lagging > 0 and 2 * lagging >= moving
+    cdef Tally tally
+    sum_views(topic, &tally)
+    paced = is_paced(topic, &tally)
     store_release(&topic.paced, paced)
     return before and not paced
 
 
-cdef inline void sum_views(TopicState *topic, uint64_t *moving, uint64_t *lagging) noexcept nogil:
+cdef inline bint is_paced(TopicState *topic, Tally *tally) noexcept nogil:
+    if topic.policy == POLICY_LATEST:
+        return False
+    return tally.over > 0 or (tally.lagging > 0 and 2 * tally.lagging >= tally.moving)
+
+
+cdef inline void sum_views(TopicState *topic, Tally *tally) noexcept nogil:
     cdef uint32_t index
+    tally.moving = tally.lagging = tally.over = 0
     for index in range(topic.loops + 1):
-        moving[0] += load_acquire(&topic.views[index].moving)
-        lagging[0] += load_acquire(&topic.views[index].lagging)
+        tally.moving += load_acquire(&topic.views[index].moving)
+        tally.lagging += load_acquire(&topic.views[index].lagging)
+        tally.over += load_acquire(&topic.views[index].over)
 
 
 cdef inline bint has_outgrown_review(TopicState *topic, uint64_t waiter) noexcept nogil:
@@ -170,6 +255,8 @@ cdef inline bint has_outgrown_review(TopicState *topic, uint64_t waiter) noexcep
     cdef uint64_t growth = max((topic.max_lag_bytes - least) // 4, <uint64_t>LEAST_GROWTH)
     cdef uint32_t index
     cdef View *view
+    if topic.policy == POLICY_LATEST:
+        return False
     for index in range(topic.loops):
         view = &topic.views[index]
         if end_position - load_acquire(&view.reviewed_end) <= growth or lag_span(view) <= least:
@@ -184,16 +271,18 @@ cdef inline bint has_outgrown_review(TopicState *topic, uint64_t waiter) noexcep
 cdef bint lag_holds(Sink *publisher) noexcept nogil:
     """Whether this publisher is to wait: its topic is paced, its own cursor left aside."""
     cdef TopicState *topic = publisher.topic
-    cdef uint64_t moving = 0
-    cdef uint64_t lagging = 0
+    cdef Tally tally
     if not load_acquire(&topic.paced):
         return has_outgrown_review(topic, <uint64_t>1 << publisher.loop)
-    sum_views(topic, &moving, &lagging)
+    sum_views(topic, &tally)
     if publisher.role & ROLE_SUBSCRIBER and publisher.in_view:
-        moving -= min(moving, <uint64_t>publisher.moving)
-        lagging -= min(lagging, <uint64_t>publisher.lagging)
-    return lagging > 0 and 2 * lagging >= moving
+        tally.moving -= min(tally.moving, <uint64_t>publisher.moving)
+        tally.lagging -= min(tally.lagging, <uint64_t>publisher.lagging)
+        tally.over -= min(tally.over, <uint64_t>publisher.over)
+    return is_paced(topic, &tally)
 
+
+# --- the memory limit -----------------------------------------------------------------------------------------------
 
 cdef Sink *lag_farthest(View *view) noexcept nogil:
     """The open cursor that is farthest behind, of those that were offered what they lag; NULL when nobody lags."""

@@ -3,7 +3,7 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fastfan._cursor cimport ReaderHub, Sink, View, WaitList
+from fastfan._cursor cimport ReaderHub, Sink, Skips, View, WaitList
 from fastfan._mailbox cimport DirtyLink, Inbox, Outbox, poller
 from fastfan._pool cimport Pool
 from fastfan._table cimport Table
@@ -23,6 +23,7 @@ cdef struct Counters:
     uint64_t message_bytes
     uint64_t ignored_messages   # of subscribers, that took it as well
     uint64_t turns
+    Skips skips
 
 cdef struct Loop
 

@@ -12,8 +12,10 @@ class Reader:
     """A cursor of this process over a topic's log. Made by Topic.reader(), at the log's end.
 
     The topic's lag rules hold for it as for any subscriber: it holds the log from its place, publishers wait for it,
-    and too far behind it ends, which read() then says. It has neither thread nor task. Any thread may call; one at a
-    time read().
+    and when it is too far behind the topic's policy decides. Under `disconnect` it ends, which read() then says; under
+    `skip` it goes on with the oldest message within the bounds; under `latest`, whenever something is published before
+    it has read what was there, with the newest; offsets show the gap. It has neither thread nor task. Any thread may
+    call; one at a time read().
 
     Two ways of being told that there is something to read, or that it has ended: `fileno()`, or with `wait()` for
     threads, which cost a descriptor; and, where it was made with `events=True`, READABLE events of the engine's, which

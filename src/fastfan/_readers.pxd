@@ -3,6 +3,7 @@
 from libc.stdint cimport uint64_t
 
 from fastfan._cursor cimport Cause, ReaderHub, ReaderState, TopicState, View
+from fastfan._place cimport Place
 from fastfan._pool cimport Segment
 
 
@@ -40,6 +41,7 @@ cdef void readers_offer(TopicState *topic) noexcept nogil
 # The rules, under the log's lock:
 cdef void readers_condemn(ReaderState *reader, Cause cause) noexcept nogil
 cdef void readers_locate(ReaderState *reader) noexcept nogil
+cdef void readers_jump(ReaderState *reader, Place *to) noexcept nogil
 
 
 cdef inline View *readers_view(TopicState *topic) noexcept nogil:

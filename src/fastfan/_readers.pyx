@@ -5,14 +5,17 @@ waits. What it is owed is what a subscriber would be owed, and the same rules ho
 
 - It holds the log from its place. The readers of a topic have a view of their own, the one behind those of the loops:
   `keep_from`, `done` and `base` are its words for the others, `moving` and `lagging` its part in pacing.
-- It is judged when something is appended, by what it was owed before: a single batch is held against nobody. Too far
-  behind, it ends: it lets go of the log, and read() raises an error that says so. No socket could take anything for
-  it, so the one thing that excuses a subscriber, that it was not offered what it lags, cannot be.
+- It is judged when something is appended, by what it was owed before: a single batch is held against nobody. No socket
+  could take anything for it, so the one thing that excuses a subscriber, that it was not offered what it lags, cannot
+  be. Too far behind, its topic's policy decides. `disconnect` ends it: it lets go of the log, and read() raises an
+  error that says so. `skip` moves its place to the oldest message within the bounds; `latest`, which has none, to the
+  newest message whenever it was owed something before. `block` makes publishers wait.
 - At the memory limit it may be the one to go, as a subscriber may.
 
 Being told. A reader that has everything is `armed`. The next append disarms it and tells it, once: its notifier becomes
 readable, and an event is told where it wants events. So to publish costs a step for each reader that has everything and
-nothing for the others. read() arms it again when it comes to the end; until then the notifier stays as it is.
+nothing for the others (under `latest` a step for each). read() arms it again when it comes to the end; until then the
+notifier stays as it is.
 
 A batch is copied without the lock, since Python objects are made meanwhile: `busy` says so. Its place does not move
 before readers_finish(), so the segments from there on stay. One that has to go meanwhile goes in readers_finish().
@@ -21,17 +24,19 @@ Locks, in this order: the hub's, a log's, the outbox's or an inbox's. The hub li
 those who look at all of them: ticks, and the memory limit.
 """
 
-from libc.stdint cimport UINT64_MAX, uint32_t
+from libc.stdint cimport UINT64_MAX, int64_t, uint32_t
 from libc.string cimport memset
 
 from fastfan._cursor cimport (
-    CAUSE_ABORTED, CAUSE_CLOSED, View, topic_trim,
+    CAUSE_ABORTED, CAUSE_CLOSED, POLICY_LATEST, Skips, View, topic_trim,
 )
 from fastfan._lag cimport lag_decide_pacing
 from fastfan._mailbox cimport inbox_nudge, outbox_drop_ready, outbox_put_ready
-from fastfan._readers_lag cimport readers_review, readers_review_due
+from fastfan._readers_lag cimport (
+    readers_is_over, readers_review, readers_review_due, readers_skip_to_newest,
+)
 from fastfan._sync cimport (
-    load_acquire, mutex_destroy, mutex_init, mutex_lock, mutex_unlock, store_release,
+    add_fetch, load_acquire, mutex_destroy, mutex_init, mutex_lock, mutex_unlock, store_release,
     store_release_pointer,
 )
 
@@ -159,11 +164,13 @@ cdef void let_go(ReaderState *reader) noexcept nogil:
         topic.viewers &= ~(<uint64_t>1 << topic.loops)
         store_release(&view.moving, 0)
         store_release(&view.lagging, 0)
-    elif reader.lagging:
+        store_release(&view.over, 0)
+    elif reader.lagging or reader.over:
         # The next review counts again; until then it must not hold anybody up.
-        store_release(&view.lagging, view.lagging - 1)
+        store_release(&view.lagging, view.lagging - reader.lagging)
+        store_release(&view.over, view.over - reader.over)
         store_release(&view.moving, view.moving - 1)
-    reader.lagging = False
+    reader.lagging = reader.over = False
     tell_needs(topic)
     topic_trim(topic)
     unpace(topic)
@@ -225,7 +232,9 @@ cdef void readers_offer(TopicState *topic) noexcept nogil:
     cdef View *view = readers_view(topic)
     cdef ReaderState *reader
     cdef uint32_t index
-    if readers_review_due(topic) and readers_review(topic, clock_ns()):
+    if topic.policy == POLICY_LATEST:
+        readers_skip_to_newest(topic)
+    elif readers_review_due(topic) and readers_review(topic, clock_ns()):
         for index in range(topic.loops):
             inbox_nudge(topic.views[index].inbox)
     view.pass_end = topic.log.end_position
@@ -264,6 +273,25 @@ cdef void note_move(ReaderState *reader, uint64_t from_position) noexcept nogil:
     if topic.readers_at_base == 0:
         tell_needs(topic)
         topic_trim(topic)
+
+
+cdef void readers_jump(ReaderState *reader, Place *to) noexcept nogil:
+    """Moves it forward to a frame of the log, and counts what it goes over; one in the middle of a batch takes that."""
+    cdef TopicState *topic = reader.topic
+    cdef Skips *skips = readers_view(topic).skips
+    cdef uint64_t from_position = reader.position
+    cdef uint64_t messages = to.offset - reader.offset
+    # One that has read nothing since its last jump makes no new gap.
+    cdef bint is_gap = reader.offset != reader.jumped_offset
+    if reader.busy or reader.cause or from_position >= to.position:
+        return
+    add_fetch(&topic.skips.messages, <int64_t>messages)
+    add_fetch(&topic.skips.gaps, is_gap)
+    add_fetch(&skips.messages, <int64_t>messages)
+    add_fetch(&skips.gaps, is_gap)
+    reader.segment, reader.sequence = to.segment, to.segment.sequence
+    reader.position, reader.offset, reader.jumped_offset = to.position, to.offset, to.offset
+    note_move(reader, from_position)
 
 
 # --- reading (the program's threads) --------------------------------------------------------------------------------
@@ -339,4 +367,8 @@ cdef void advance(ReaderState *reader, ReadBatch *batch) noexcept nogil:
     if reader.lagging and reader.topic.log.end_position - reader.position <= reader.topic.pace_lag_bytes:
         reader.lagging = False
         store_release(&view.lagging, view.lagging - 1)
+        unpace(reader.topic)
+    if reader.over and not readers_is_over(reader, reader.took_ns):
+        reader.over = False
+        store_release(&view.over, view.over - 1)
         unpace(reader.topic)

@@ -5,10 +5,13 @@ rationed as _lag.pyx rations its own; but a bound is kept to a quarter of itself
 review them too: publishers may wait for a reader that has stopped reading, and then nothing is appended.
 """
 
-from fastfan._cursor cimport CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, View
-from fastfan._lag cimport lag_decide_pacing, lag_span
+from fastfan._cursor cimport (
+    CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, POLICY_BLOCK, POLICY_DISCONNECT, POLICY_SKIP, View,
+)
+from fastfan._lag cimport lag_decide_pacing, lag_least, lag_span
 from fastfan._log cimport segment_offset_at
-from fastfan._readers cimport readers_condemn, readers_locate, readers_view
+from fastfan._place cimport Least, Place, place_newest, place_oldest
+from fastfan._readers cimport readers_condemn, readers_jump, readers_locate, readers_view
 from fastfan._sync cimport load_acquire, load_acquire_pointer, mutex_lock, mutex_unlock, store_release
 
 
@@ -37,33 +40,66 @@ cdef bint readers_review_due(TopicState *topic) noexcept nogil:
 
 
 cdef bint readers_review(TopicState *topic, uint64_t now_ns) noexcept nogil:
-    """Counts who moves and who lags, ends those too far behind, decides on pacing. True: publishers need not wait any
-    more. Under the log's lock."""
+    """Counts who moves and who lags, deals with those too far behind, decides on pacing. True: publishers need not wait
+    any more. Under the log's lock."""
     cdef View *view = readers_view(topic)
     cdef ReaderState *reader = topic.readers
     cdef ReaderState *following
     cdef uint64_t moving = 0
     cdef uint64_t lagging = 0
+    cdef uint64_t over = 0
     cdef bint moves
     while reader != NULL:
         following = reader.next
-        if not reader.cause and too_far_behind(reader, now_ns):
-            readers_condemn(reader, CAUSE_TOO_FAR_BEHIND)
-        else:
+        if not judge(reader, now_ns):
             moves = now_ns - min(reader.took_ns, now_ns) < MOVING_NS
             reader.lagging = moves and topic.log.end_position - reader.position > topic.pace_lag_bytes
+            reader.over = moves and topic.policy == POLICY_BLOCK and readers_is_over(reader, now_ns)
             moving += moves
             lagging += reader.lagging
+            over += reader.over
         reader = following
     store_release(&view.moving, moving)
     store_release(&view.lagging, lagging)
+    store_release(&view.over, over)
     store_release(&view.reviewed_end, topic.log.end_position)
     view.review_at_ns = now_ns + max(<uint64_t>REVIEW_EVERY_NS, REVIEW_SHARE * (clock_ns() - min(now_ns, clock_ns())))
     return lag_decide_pacing(topic)
 
 
-cdef bint too_far_behind(ReaderState *reader, uint64_t now_ns) noexcept nogil:
-    """By what it was owed before the last append."""
+cdef bint judge(ReaderState *reader, uint64_t now_ns) noexcept nogil:
+    """Makes one that is too far behind skip, or ends it. True: it has ended."""
+    cdef TopicState *topic = reader.topic
+    cdef Least least
+    cdef Place target
+    if topic.policy != POLICY_DISCONNECT and topic.policy != POLICY_SKIP:
+        return False
+    if reader.cause or not readers_is_over(reader, now_ns):
+        return False
+    if topic.policy == POLICY_DISCONNECT:
+        readers_condemn(reader, CAUSE_TOO_FAR_BEHIND)
+        return True
+    least = lag_least(topic, now_ns)
+    if place_oldest(&topic.log, &least, &target):
+        readers_jump(reader, &target)
+    return False
+
+
+cdef void readers_skip_to_newest(TopicState *topic) noexcept nogil:
+    """Under `latest`, something was appended: who had something to read already is to read that instead."""
+    cdef ReaderState *reader = topic.readers
+    cdef Place newest
+    newest.segment = NULL
+    while reader != NULL:
+        if reader.position < readers_view(topic).pass_end:
+            if newest.segment == NULL:
+                place_newest(&topic.log, &newest)
+            readers_jump(reader, &newest)
+        reader = reader.next
+
+
+cdef bint readers_is_over(ReaderState *reader, uint64_t now_ns) noexcept nogil:
+    """Whether it is too far behind, by what it was owed before the last append."""
     cdef TopicState *topic = reader.topic
     cdef uint64_t owed_until = readers_view(topic).pass_end
     cdef uint64_t time_ns = 0

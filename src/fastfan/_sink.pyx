@@ -5,6 +5,9 @@
                    cursor     boundary        close_boundary
     wire:  rest of the frame, then the frames up to `boundary`, control, frames up to `close_boundary`, Close. End.
 
+A cursor that jumps or leaves its view goes without the rest of the frame that it stands inside: that is the sink's
+`rest`, which goes out ahead of all else.
+
 Control frames (pongs, pings, the 101) go out at the first frame boundary, ahead of further data: inside a message
 RFC 6455 section 5.4 allows them only between frames, and our messages are one frame each. After a Close nothing
 follows (section 5.5.1).
@@ -27,7 +30,7 @@ from libc.string cimport memcpy
 
 from fastfan._cursor cimport (
     ATTACHED, CLOSING, CONDEMNED, FREE, GONE, OPEN, PEER_CLOSED, PING_QUEUED, PING_TAKEN,
-    cursor_advance, cursor_boundary, cursor_leave, cursor_settle, cursor_unpin,
+    cursor_advance, cursor_boundary, cursor_drop_rest, cursor_leave, cursor_settle,
 )
 from fastfan._pool cimport Segment
 from fastfan._sync cimport load_acquire, load_acquire_pointer
@@ -119,9 +122,8 @@ cdef bint sink_queue_close(Sink *sink, const uint8_t *data, uint32_t data_bytes,
         sink.close_boundary = load_acquire(&sink.topic.log.end_position)
         return True
     if sink.in_view:
-        # Leaving sets `boundary`; control frames that wait go out at that same place.
         cursor_leave(sink, True)
-    sink.close_boundary = sink.boundary if sink.pinning else sink.position
+    sink.close_boundary = sink.position
     return True
 
 
@@ -129,7 +131,7 @@ cdef bint sink_owes(Sink *sink) noexcept nogil:
     """Whether the peer is owed anything: only then can it be stalled."""
     if sink.write_dead:
         return False
-    if sink.control_bytes or sink.close != NULL or sink.pinning:
+    if sink.control_bytes or sink.close != NULL or sink.rest != NULL:
         return True
     return sink.in_view and sink.position < load_acquire(&sink.topic.log.end_position)
 
@@ -173,6 +175,8 @@ cdef bint gather_all(Sink *sink, Gather *gather) noexcept nogil:
     cdef uint64_t until = sink.position
     gather.count, gather.asked_bytes = 0, 0
     gather.segment, gather.at, gather.position = sink.segment, sink.at, sink.position
+    if sink.rest != NULL:
+        add_part(gather, sink.rest.data + sink.rest_at, sink.rest_end - sink.rest_at)
     if reads_log:
         until = load_acquire(&sink.topic.log.end_position)
     if sink.control_bytes:
@@ -183,8 +187,6 @@ cdef bint gather_all(Sink *sink, Gather *gather) noexcept nogil:
         add_part(gather, sink.control + sink.control_sent, sink.control_bytes - sink.control_sent)
     if sink.close != NULL:
         until = sink.close_boundary
-    elif sink.pinning:
-        until = sink.boundary
     if reads_log:
         add_log(gather, until)
     if gather.position < until:
@@ -192,6 +194,14 @@ cdef bint gather_all(Sink *sink, Gather *gather) noexcept nogil:
     if sink.close != NULL:
         add_part(gather, sink.close + sink.close_taken, sink.close_bytes - sink.close_taken)
     return True
+
+
+cdef uint64_t take_rest(Sink *sink, uint64_t taken) noexcept nogil:
+    cdef uint64_t step = min(taken, sink.rest_end - sink.rest_at)
+    sink.rest_at += step
+    if sink.rest_at == sink.rest_end:
+        cursor_drop_rest(sink)
+    return taken - step
 
 
 cdef uint64_t take_log(Sink *sink, uint64_t taken, uint64_t until) noexcept nogil:
@@ -205,6 +215,10 @@ cdef uint64_t take_log(Sink *sink, uint64_t taken, uint64_t until) noexcept nogi
 cdef void note_taken(Sink *sink, uint64_t taken) noexcept nogil:
     """The kernel took the first `taken` bytes of what gather_all() laid out."""
     cdef uint32_t step
+    if sink.rest != NULL:
+        taken = take_rest(sink, taken)
+        if sink.rest != NULL:
+            return
     if sink.control_bytes:
         taken = take_log(sink, taken, sink.boundary)
         step = <uint32_t>min(taken, <uint64_t>(sink.control_bytes - sink.control_sent))
@@ -225,8 +239,6 @@ cdef void note_taken(Sink *sink, uint64_t taken) noexcept nogil:
             sink.close, sink.close_sent = NULL, True
     elif taken:
         take_log(sink, taken, sink.position + taken)
-    if sink.pinning and sink.position == sink.boundary:
-        cursor_unpin(sink)
     if sink.close_sent and sink.in_view:
         cursor_leave(sink, False)
 
@@ -236,8 +248,7 @@ cdef void die(Sink *sink) noexcept nogil:
     sink.write_dead = True
     if sink.in_view:
         cursor_leave(sink, False)
-    if sink.pinning:
-        cursor_unpin(sink)
+    cursor_drop_rest(sink)
     sink_free_buffers(sink)
 
 

@@ -35,6 +35,8 @@ cdef class Topic:
     cdef object __weakref__
     cdef uint64_t append(self, Piece *pieces, size_t count, bint strict) except 0
 
+cdef int to_policy(str name) except -1
+
 cdef class Partial:
     cdef PartialState state
     cdef Topic topic

@@ -30,6 +30,15 @@ class Topic:
     @property
     def log_bytes(self) -> int:
         """Frames held for subscribers that do not have them yet."""
+    @property
+    def policy(self) -> str:
+        """What happens to its slow subscribers: disconnect, skip, latest or block; see Engine.topic()."""
+    @property
+    def skipped_messages(self) -> int:
+        """Messages that a subscriber did not get, because it was slow; each counts for each of them."""
+    @property
+    def skips(self) -> int:
+        """Gaps that these make: however many messages one lacks in a row, it is one gap."""
 
     def publish(self, data: Buffer | str, *, text: bool = False) -> int:
         """Appends one message, binary, or text for a str or with `text`; its offset.

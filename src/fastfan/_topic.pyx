@@ -32,6 +32,9 @@ cdef extern from "Python.h":
 cdef extern from "clock.h" nogil:
     uint64_t clock_ns()
 
+# In the order of the enum Policy.
+cdef tuple POLICY_NAMES = ("disconnect", "skip", "latest", "block")
+
 
 cdef void topic_set_up(TopicState *state, Loop *loops, uint32_t count) noexcept nogil:
     cdef uint32_t index
@@ -41,6 +44,7 @@ cdef void topic_set_up(TopicState *state, Loop *loops, uint32_t count) noexcept 
         view = &state.views[index]
         view.topic, view.loop = state, index
         view.inbox = &loops[index].inbox if index < count else NULL
+        view.skips = &loops[index].counters.skips if index < count else &loops.shared.readers.skips
         view.keep_from = view.done = view.base = UINT64_MAX
 
 
@@ -140,6 +144,10 @@ cdef class Topic:
         return load_acquire(&self.state.log.next_offset)
 
     @property
+    def policy(self):
+        return POLICY_NAMES[self.state.policy]
+
+    @property
     def subscribers(self):
         return load_acquire(&self.state.listeners)
 
@@ -150,6 +158,14 @@ cdef class Topic:
     @property
     def paced(self):
         return load_acquire(&self.state.paced) != 0
+
+    @property
+    def skipped_messages(self):
+        return load_acquire(&self.state.skips.messages)
+
+    @property
+    def skips(self):
+        return load_acquire(&self.state.skips.gaps)
 
     @property
     def log_bytes(self):
@@ -207,6 +223,12 @@ cdef class Partial:
         if not stored:
             raise overloaded(self.topic.core, self.state.payload_bytes)
         return offset
+
+
+cdef int to_policy(str name) except -1:
+    if name not in POLICY_NAMES:
+        raise MisuseError(f"policy={name!r} is unknown; give disconnect, skip, latest or block")
+    return POLICY_NAMES.index(name)
 
 
 cdef object to_item(object data):

@@ -20,6 +20,7 @@ from pubsub.errors import (
 from pubsub.events import Event, EventType
 from pubsub.eventstream import EventStream
 from pubsub.options import Options
+from pubsub.overflow import OverflowRule
 from pubsub.publisher import Publisher
 from pubsub.reader import Reader
 from pubsub.server import Server, serve
@@ -39,6 +40,7 @@ __all__ = [
     "MisuseError",
     "NoPong",
     "Options",
+    "OverflowRule",
     "Overloaded",
     "PeerError",
     "PubSubError",

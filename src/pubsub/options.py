@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pubsub.errors import ConfigError, shown
+from pubsub.overflow import BOUNDS, LagTerms, OverflowRule, overflow_rules
 
 __all__ = ["Options", "check_duration", "parse_duration", "parse_size"]
 
@@ -48,6 +49,11 @@ class Options:
                                 default is half of max_lag_bytes where that is less
       max_memory_bytes          of all messages held; None: a quarter of the machine's memory, or of the cgroup's
 
+    Slow subscribers:
+      overflow                  what happens to those too far behind, for topics of a pattern: rules such as
+                                `/prices/*=latest`, of which the first that matches counts. Policies: disconnect (where
+                                no rule matches), skip, latest, block. Also a mapping, or a list of OverflowRule
+
     Others:
       event_buffer              events held for each reader of events; what does not fit is dropped and counted
       allow_origins             origins of browsers that may connect, besides the server's own: exact (`https://a.example`),
@@ -69,6 +75,7 @@ class Options:
     max_lag_messages: int | None = None
     max_lag_age: float | None = None
     pace_lag_bytes: int = 4 * MIB
+    overflow: tuple[OverflowRule, ...] = ()
     max_memory_bytes: int | None = None
     event_buffer: int = 1024
     allow_origins: tuple[str, ...] = ()
@@ -93,6 +100,18 @@ class Options:
                 f"give at most half of max_lag_bytes, such as {max(1, self.max_lag_bytes // 2)}"
             )
         object.__setattr__(self, "pace_lag_bytes", max(1, self.max_lag_bytes // 2))
+
+    def lag_terms(self, topic: str) -> LagTerms:
+        """How `topic`, an escaped path, treats the slow."""
+        terms = LagTerms("disconnect", self.max_lag_bytes, self.max_lag_messages, self.max_lag_age, self.pace_lag_bytes)
+        for rule in self.overflow:
+            if rule.matches(topic):
+                terms = terms._replace(policy=rule.policy, **rule.bounds)
+                break
+        # As in _check_pacing: publishers wait before a subscriber is over the bound.
+        if terms.pace_lag_bytes > terms.max_lag_bytes:
+            terms = terms._replace(pace_lag_bytes=max(1, terms.max_lag_bytes // 2))
+        return terms
 
     def replace(self, **changes: Any) -> "Options":
         """A copy with `changes`, checked again. Names as in `from_mapping`."""
@@ -176,6 +195,10 @@ def _origin(name: str, value: object) -> str:
     )
 
 
+def _overflow(_name: str, value: object) -> tuple[OverflowRule, ...]:
+    return overflow_rules(value, {name: _CHECKS[name] for name in BOUNDS})
+
+
 _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "ping_interval": _seconds(example="20"),
     "pong_deadline": _seconds(example="10"),
@@ -188,6 +211,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "max_lag_messages": _or_none(_number(example="100000")),
     "max_lag_age": _or_none(_seconds(example="30")),
     "pace_lag_bytes": _number(example="4194304"),
+    "overflow": _overflow,
     # Less than a megabyte does not hold the smallest log and a message on its way.
     "max_memory_bytes": _or_none(_number(lowest=MIB, example="268435456")),
     "event_buffer": _number(example="1024"),

@@ -103,14 +103,11 @@ class Server:
     # --- publishing from this process ---
 
     def _topic(self, name: str) -> fastfan.Topic:
-        options = self._options
-        return self._engine.topic(
-            name,
-            max_lag_bytes=options.max_lag_bytes,
-            max_lag_messages=options.max_lag_messages,
-            max_lag_age=options.max_lag_age,
-            pace_lag_bytes=options.pace_lag_bytes,
-        )
+        topic = self._engine.find_topic(name)
+        # Its terms are looked up when it is made: rules are matched one by one, and this is called for every message.
+        if topic is None:
+            topic = self._engine.topic(name, **self._options.lag_terms(name)._asdict())
+        return topic
 
     def publish(self, topic: str, data: Buffer | str) -> int:
         """Publishes text for str, binary for anything with bytes; its offset. Any thread; `data` is free on return.
@@ -192,6 +189,8 @@ class Server:
             memory_bytes=engine["memory_bytes"],
             max_memory_bytes=engine["max_memory_bytes"],
             held_publishers=engine["held_publishers"],
+            skipped_messages=engine["skipped_messages"],
+            skips=engine["skips"],
             events_dropped=self._streams.dropped,
             departures=dict(self._sessions.departures),
             refusals=dict(self._door.refusals),

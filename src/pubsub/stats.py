@@ -23,6 +23,8 @@ class Stats:
     memory_bytes: int  # now: logs, messages on their way, and chunks that Python works on
     max_memory_bytes: int
     held_publishers: int  # times a publisher was made to wait, because its topic was paced or memory was short
+    skipped_messages: int  # that a slow subscriber did not get, under skip and latest; each counts for each of them
+    skips: int  # gaps that these make
     events_dropped: int
     departures: Mapping[str, int]  # by cause, such as "closed", "left", "stalled", "no_pong"
     refusals: Mapping[int, int]  # by HTTP status

@@ -9,16 +9,21 @@ __all__ = ["ModelSubscriber", "ModelTopic"]
 
 @dataclass
 class ModelTopic:
-    """Everything that was ever published."""
+    """Everything that was ever published. Where subscribers may skip, no two messages are equal."""
 
+    skips: bool = False
     messages: list[tuple[int, bytes]] = field(default_factory=list)
+    offsets: dict[tuple[int, bytes], int] = field(default_factory=dict)
 
     @property
     def next_offset(self) -> int:
         return len(self.messages) + 1
 
     def publish(self, data: bytes | str) -> int:
-        self.messages.append((TEXT, data.encode()) if isinstance(data, str) else (BINARY, data))
+        message = (TEXT, data.encode()) if isinstance(data, str) else (BINARY, data)
+        assert not self.skips or message not in self.offsets
+        self.messages.append(message)
+        self.offsets[message] = len(self.messages)
         return len(self.messages)
 
 
@@ -36,6 +41,7 @@ class ModelSubscriber:
     last: int = 0  # offset of the last message before the Close
     condemned: bool = False  # by the engine, which may have been before the last control frames were sent
     aborted: bool = False  # by whoever: the stream may end anywhere
+    skipped: list[int] = field(default_factory=list)  # how many messages each gap of its stream left out
 
     def __post_init__(self) -> None:
         self.offset = self.topic.next_offset
@@ -59,7 +65,7 @@ class ModelSubscriber:
         return self.topic.messages[self.offset - 1 : self.last if self.close else None]
 
     def size_of_all(self) -> int:
-        """Bytes of the whole stream when nothing cuts it short."""
+        """Bytes of the whole stream when nothing cuts it short, or is skipped."""
         data = sum(len(frame(payload, opcode)) for opcode, payload in self.data())
         return len(self.head) + data + sum(len(control) for control, _ in self.controls) + len(self.close)
 
@@ -78,19 +84,20 @@ class ModelSubscriber:
         assert got_controls == controls[: len(got_controls) if self.condemned else None]
         data = [item for item in got if item[0] <= 2]
         if not self.cut:
-            assert len(data) == len(self.data()), f"got {len(data)} of {len(self.data())} messages"
+            got_or_skipped = len(data) + sum(self.skipped)
+            assert got_or_skipped == len(self.data()), f"{got_or_skipped} of {len(self.data())} messages"
         if self.close:
             assert got[-1] == _split(self.close), f"the last frame is {got[-1][0]}, not the Close"
 
     def _check_order(self, got: list[tuple[int, bytes]]) -> None:
-        """Data in the topic's order without a gap, control frames in theirs and ahead of later data, Close last."""
-        data, controls = iter(self.data()), iter(self.controls)
+        """Data in the topic's order, control frames in theirs and ahead of later data, Close last."""
+        due, controls = self.data(), iter(self.controls)
         offset = self.offset - 1
         for place, (opcode, payload) in enumerate(got):
             if opcode <= 2:
-                offset += 1
-                same = next(data, None) == (opcode, payload)
-                assert same, f"message {offset} is not what was published, or one too many"
+                offset = self._next_offset(offset, (opcode, payload))
+                of_that = due[offset - self.offset] if offset - self.offset < len(due) else None
+                assert of_that == (opcode, payload), f"message {offset} is not what was published, or one too many"
             elif opcode == CLOSE:
                 assert place == len(got) - 1, "something follows the Close"
                 assert _split(self.close) == (opcode, payload)
@@ -98,6 +105,16 @@ class ModelSubscriber:
                 control, published = next(controls, (b"", 0))
                 assert control == frame(payload, opcode), "a control frame that was not sent, or out of order"
                 assert not self.listens or offset <= max(published, self.offset - 1), "data overtook a control frame"
+
+    def _next_offset(self, offset: int, message: tuple[int, bytes]) -> int:
+        """The offset of `message`, which comes behind the one at `offset`: without a gap, unless the topic skips."""
+        if not self.topic.skips:
+            return offset + 1
+        following = self.topic.offsets[message]
+        assert following > offset, f"message {following} behind message {offset}"
+        if following > offset + 1:
+            self.skipped.append(following - offset - 1)
+        return following
 
 
 def _split(whole: bytes) -> tuple[int, bytes]:

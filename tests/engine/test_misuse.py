@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_no_topic_at_all_is_a_type_error(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("bounds", [{"max_lag_bytes": -1}, {"pace_lag_bytes": -1}, {"max_lag_messages": -1}], ids=str)
-def test_a_topic_with_a_bad_bound_is_not_made(rig: Rig, bounds: dict[str, int]) -> None:
+def test_a_topic_with_a_bad_bound_is_not_made(rig: Rig, bounds: dict[str, Any]) -> None:
     with pytest.raises((MisuseError, OverflowError)):
         rig.engine.topic("/misuse", **bounds)
     assert rig.engine.topics_kept() == []
@@ -78,6 +79,7 @@ def test_a_topic_with_a_bad_bound_is_not_made(rig: Rig, bounds: dict[str, int]) 
 
 CALLS: dict[str, Callable[[Engine, Topic], object]] = {
     "topic": lambda engine, topic: engine.topic("/new"),
+    "find_topic": lambda engine, topic: engine.find_topic("/new"),
     "attach": lambda engine, topic: engine.attach(topic, role=SUBSCRIBER),
     "start": lambda engine, topic: engine.start(1 << 32, -1),
     "send": lambda engine, topic: engine.send(1 << 32, b""),

@@ -124,6 +124,8 @@ async def test_stats_of_an_idle_server_are_zeros() -> None:
             memory_bytes=0,
             max_memory_bytes=stats.max_memory_bytes,
             held_publishers=0,
+            skipped_messages=0,
+            skips=0,
             events_dropped=0,
             departures={},
             refusals={},

@@ -141,7 +141,8 @@ async def test_those_within_their_bounds_stay_however_many_fall_behind() -> None
 
 async def test_a_publisher_that_outruns_everybody_is_paced_and_nobody_is_disconnected() -> None:
     async with serving(max_lag_bytes=2 * MIB, pace_lag_bytes=MIB // 2) as scene:
-        readers = [await scene.join(receive_buffer=65536) for _ in range(3)]
+        # Two, so that one is half of them: of three the one that TCP holds up longest may be left behind, by rule.
+        readers = [await scene.join(receive_buffer=65536) for _ in range(2)]
         publisher = await scene.join(role="publisher")
         payloads = [bytes([number]) * 50_000 for number in range(200)]
 
@@ -153,7 +154,7 @@ async def test_a_publisher_that_outruns_everybody_is_paced_and_nobody_is_disconn
         await wait_until(lambda: scene.server.stats().held_publishers, "a held publisher")
         got = await asyncio.gather(*(reader.read_messages(200) for reader in readers))
         await flooding
-        assert got == [payloads] * 3
+        assert got == [payloads] * 2
         assert scene.departures == {}
 
 

@@ -28,6 +28,8 @@ _HELP: Final = {
     "max_lag_messages": "How far behind a subscriber may be, in messages.",
     "max_lag_age": "How far behind a subscriber may be, in time.",
     "pace_lag_bytes": "Publishers wait while half of the moving subscribers are farther behind than this.",
+    "overflow": "What happens to those too far behind, on topics of a pattern: disconnect, skip, latest or block. "
+    "Such as '/prices/*=latest' or '/chat/**=skip,max_lag_messages=100'; repeatable, the first that matches counts.",
     "max_memory_bytes": "The bound of all messages held.",
     "event_buffer": "Events held for each reader of events; what does not fit is dropped and counted.",
     "allow_origins": "An origin whose web pages may connect, such as https://*.example.com, or * for all; repeatable.",
@@ -38,8 +40,15 @@ _HELP: Final = {
     "io_threads": "Native threads that serve the sockets, whatever Python does; 0: Python's event loop does it.",
 }
 
-# What an absent value stands for; where None is a default, and for the empty list of origins.
-_UNSET: Final = {"max_memory_bytes": "a quarter of the machine's memory", "allow_origins": "the server's own"}
+# What an absent value stands for; where None is a default, and for empty lists.
+_UNSET: Final = {
+    "max_memory_bytes": "a quarter of the machine's memory",
+    "allow_origins": "the server's own",
+    "overflow": "disconnect, everywhere",
+}
+
+# Flags that may be given several times, and what each is called.
+_REPEATABLE: Final = {"allow_origins": "ORIGIN", "overflow": "PATTERN=POLICY"}
 
 _UNITS: Final = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
 
@@ -74,7 +83,10 @@ def options_from_flags(flags: Mapping[str, Any]) -> Options:
         return Options.from_mapping(given)
     except ConfigError as error:
         names = "|".join(_HELP)
-        raise ConfigError(re.sub(rf"\b({names})\b", lambda name: _flag_name(name[1]), str(error))) from error
+        # In a rule of --overflow bounds are written as they are here: only the flag itself is the command's.
+        count = 1 if str(error).startswith("overflow") else 0
+        text = re.sub(rf"\b({names})\b", lambda name: _flag_name(name[1]), str(error), count=count)
+        raise ConfigError(text) from error
 
 
 def _flag(field: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -85,7 +97,7 @@ def _flag(field: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any
     return click.option(
         _flag_name(field.name),
         metavar=kind,
-        multiple=kind == "ORIGIN",
+        multiple=field.name in _REPEATABLE,
         help=f"{_HELP[field.name]} [default: {_default_to_text(field, kind)}]",
     )
 
@@ -96,8 +108,8 @@ def _flag_name(name: str) -> str:
 
 def _kind(field: Field[Any]) -> str:
     annotation = str(field.type)  # of the dataclass, or its text under `from __future__ import annotations`
-    if "str" in annotation:
-        return "ORIGIN"
+    if field.name in _REPEATABLE:
+        return _REPEATABLE[field.name]
     if "bool" in annotation:
         return "SWITCH"
     if "float" in annotation:
