@@ -124,13 +124,10 @@ cdef bint incoming_publish(Loop *loop, Sink *sink) noexcept nogil:
     """Makes the message part of the log. False: the system has no memory."""
     cdef TopicState *topic = sink.topic
     cdef Incoming *incoming = &sink.incoming
-    cdef size_t payload_bytes = incoming.partial.payload_bytes
     if topic.listeners == 0:
-        log_count_unseen(&topic.log, payload_bytes)
+        log_count_unseen(&topic.log, incoming.partial.payload_bytes)
     elif not log_append_partial(&topic.log, &incoming.partial, incoming.opcode, loop.now_ns):
         return False
-    count_up(&loop.counters.messages, 1)
-    count_up(&loop.counters.message_bytes, payload_bytes)
     incoming_drop(loop, sink)
     return True
 

@@ -64,7 +64,8 @@ cdef struct Chunk:
     bint lends                  # what is left is Python's
     bint locked                 # the log: once for a whole batch, and not for what has no need of it
     size_t wish_bytes
-    uint64_t messages           # that had been taken when it was locked
+    uint64_t messages           # published since then
+    uint64_t message_bytes
 
 
 cdef void lane_take(Loop *loop, Sink *sink, const uint8_t *data, uint32_t data_bytes) noexcept nogil:
@@ -153,8 +154,8 @@ cdef inline void take_message(Loop *loop, Sink *sink, Chunk *chunk, client_frame
         return
     chunk.data = payload + payload_bytes
     if publishes:
-        count_up(&loop.counters.messages, 1)
-        count_up(&loop.counters.message_bytes, payload_bytes)
+        chunk.messages += 1
+        chunk.message_bytes += payload_bytes
     else:
         count_up(&loop.counters.ignored_messages, 1)
 
@@ -171,12 +172,16 @@ cdef void take_piece(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
 
 cdef void end_frame(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
     cdef bint complete
+    cdef size_t payload_bytes = sink.incoming.partial.payload_bytes
     chunk.verdict = incoming_end_frame(loop, sink, &complete)
     if chunk.verdict != CAUSE_NONE or not complete:
         return
     if not chunk.locked:
         lock(loop, sink, chunk)
-    if not incoming_publish(loop, sink):
+    if incoming_publish(loop, sink):
+        chunk.messages += 1
+        chunk.message_bytes += payload_bytes
+    else:
         chunk.verdict = CAUSE_NO_ROOM
 
 
@@ -196,24 +201,25 @@ cdef void take_control(Loop *loop, Sink *sink, Chunk *chunk, client_frame *frame
 cdef void lock(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
     mutex_lock(&sink.topic.log.lock)
     chunk.locked = True
-    chunk.messages = loop.counters.messages
+    chunk.messages = chunk.message_bytes = 0
     chunk.wish_bytes = log_wish(&sink.topic.log, <size_t>(chunk.end - chunk.data))
 
 
 cdef void let_go(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
     """Unlocks the log, and tells of what was added."""
     cdef TopicState *topic = sink.topic
-    cdef bint added = loop.counters.messages != chunk.messages
     cdef uint64_t viewers
     if not chunk.locked:
         return
     viewers = topic.viewers
-    if added:
+    if chunk.messages:
+        count_up(&loop.counters.messages, chunk.messages)
+        count_up(&loop.counters.message_bytes, chunk.message_bytes)
         store_release(&topic.idle_since_ns, loop.now_ns)
         readers_note_append(topic)
     mutex_unlock(&topic.log.lock)
     chunk.locked = False
-    if added:
+    if chunk.messages:
         dirty_mark_all(loop, topic, viewers)
 
 

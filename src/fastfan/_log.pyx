@@ -84,7 +84,7 @@ cdef size_t log_wish(Log *log, size_t batch_bytes) noexcept nogil:
 
 cdef void log_foresee(Log *log, Foresight *foresight, size_t payload_bytes) noexcept nogil:
     """Adds to `foresight.block_bytes` what appending this message too would charge; messages in their order."""
-    cdef size_t frame_bytes = frame_header_size(payload_bytes) + payload_bytes
+    cdef size_t frame_bytes = frame_bytes_of(payload_bytes)
     if foresight.left_bytes < frame_bytes:
         foresight.block_bytes += pool_block_bytes(frame_bytes, foresight.wish_bytes)
         foresight.left_bytes = pool_capacity(frame_bytes, foresight.wish_bytes)
@@ -97,10 +97,13 @@ cdef void log_foresight(Log *log, Foresight *foresight, size_t batch_bytes) noex
     foresight.left_bytes = 0 if log.tail == NULL else log.tail.capacity - log.tail.end
 
 
-cdef inline uint8_t *log_reserve(Log *log, uint8_t opcode, size_t payload_bytes, size_t wish_bytes,
+cdef inline size_t frame_bytes_of(size_t payload_bytes) noexcept nogil:
+    return frame_header_size(payload_bytes) + payload_bytes
+
+
+cdef inline uint8_t *log_reserve(Log *log, uint8_t opcode, size_t payload_bytes, size_t frame_bytes, size_t wish_bytes,
                                  uint64_t now_ns) noexcept nogil:
     """Writes a frame's header at the end; returns where its payload goes, or NULL: the system has no memory."""
-    cdef size_t frame_bytes = frame_header_size(payload_bytes) + payload_bytes
     cdef Segment *segment = log.tail
     cdef uint8_t *out
     if segment == NULL or segment.capacity - segment.end < frame_bytes:
@@ -112,9 +115,8 @@ cdef inline uint8_t *log_reserve(Log *log, uint8_t opcode, size_t payload_bytes,
     return out + frame_write_header(out, opcode, payload_bytes)
 
 
-cdef inline void log_commit(Log *log, size_t payload_bytes, uint64_t now_ns) noexcept nogil:
+cdef inline void log_commit(Log *log, size_t frame_bytes, uint64_t now_ns) noexcept nogil:
     """The frame that was reserved is complete."""
-    cdef size_t frame_bytes = frame_header_size(payload_bytes) + payload_bytes
     if log.tail.marks != NULL:
         segment_mark(log.tail, frame_bytes, now_ns)
     log_publish_end(log, log.tail, frame_bytes)
@@ -124,44 +126,46 @@ cdef bint log_append(Log *log, uint8_t opcode, const uint8_t *payload, size_t pa
                      size_t wish_bytes, uint64_t now_ns) noexcept nogil:
     """Frames the payload at the end. A new segment has room for `wish_bytes` (see log_wish) where a size class has it.
     False: the system has no memory."""
-    cdef uint8_t *out = log_reserve(log, opcode, payload_bytes, wish_bytes, now_ns)
+    cdef size_t frame_bytes = frame_bytes_of(payload_bytes)
+    cdef uint8_t *out = log_reserve(log, opcode, payload_bytes, frame_bytes, wish_bytes, now_ns)
     if out == NULL:
         return False
     if payload_bytes:
         memcpy(out, payload, payload_bytes)
-    log_commit(log, payload_bytes, now_ns)
+    log_commit(log, frame_bytes, now_ns)
     return True
 
 
 cdef Append log_append_masked(Log *log, uint8_t opcode, const uint8_t *masked, size_t payload_bytes, uint32_t key,
                               size_t wish_bytes, uint64_t now_ns) noexcept nogil:
     """The same of a payload as a client sent it: unmasked while it is copied, and text checked before it counts."""
+    cdef size_t frame_bytes = frame_bytes_of(payload_bytes)
     cdef bint is_text = opcode == FRAME_TEXT
     cdef uint8_t text = UTF8_START
     cdef uint8_t *out
-    if is_text and not log_has_room(log, payload_bytes):
+    if is_text and not log_has_room(log, frame_bytes):
         # A segment that was linked for it stays linked: so this once it is checked before.
         is_text = False
         if check_masked(&text, masked, payload_bytes, key) != UTF8_WHOLE:
             return APPEND_NOT_TEXT
-    out = log_reserve(log, opcode, payload_bytes, wish_bytes, now_ns)
+    out = log_reserve(log, opcode, payload_bytes, frame_bytes, wish_bytes, now_ns)
     if out == NULL:
         return APPEND_NO_MEMORY
     unmask(out, masked, payload_bytes, key)
     if is_text and utf8_check(&text, out, payload_bytes) != UTF8_WHOLE:
         return APPEND_NOT_TEXT
-    log_commit(log, payload_bytes, now_ns)
+    log_commit(log, frame_bytes, now_ns)
     return APPEND_DONE
 
 
-cdef inline bint log_has_room(Log *log, size_t payload_bytes) noexcept nogil:
-    return log.tail != NULL and log.tail.capacity - log.tail.end >= frame_header_size(payload_bytes) + payload_bytes
+cdef inline bint log_has_room(Log *log, size_t frame_bytes) noexcept nogil:
+    return log.tail != NULL and log.tail.capacity - log.tail.end >= frame_bytes
 
 
 cdef void log_count_unseen(Log *log, size_t payload_bytes) noexcept nogil:
     """A message that nobody is there to read: it has its offset and is not kept."""
     store_release(&log.next_offset, log.next_offset + 1)
-    store_release(&log.end_position, log.end_position + frame_header_size(payload_bytes) + payload_bytes)
+    store_release(&log.end_position, log.end_position + frame_bytes_of(payload_bytes))
 
 
 cdef void log_trim(Log *log, uint64_t keep_from_sequence) noexcept nogil:

@@ -4,21 +4,20 @@
 
 enum { FIN = 0x80, RESERVED = 0x70, OPCODE = 0x0f, MASKED = 0x80, LENGTH = 0x7f, KEY_BYTES = 4 };
 
-static int is_known(uint8_t opcode) {
-    return opcode <= SCAN_BINARY || (opcode >= SCAN_CONTROL && opcode <= SCAN_PONG);
-}
+/* A bit for each opcode that there is: 0 to 2, and 8 to 10. */
+enum { KNOWN = 7u << SCAN_CONTINUATION | 7u << SCAN_CONTROL };
 
 /* Section 5.5: a control frame is never a fragment, and its length needs no more than 7 bits. */
 static int is_well_formed(uint8_t first, uint8_t second) {
     uint8_t opcode = first & OPCODE;
-    if ((first & RESERVED) || !is_known(opcode) || !(second & MASKED)) return 0;
+    if ((first & RESERVED) || !(KNOWN >> opcode & 1) || !(second & MASKED)) return 0;
     return opcode < SCAN_CONTROL || ((first & FIN) && (second & LENGTH) <= SCAN_CONTROL_MAX);
 }
 
 /* Section 5.2: network byte order, the shortest form there is, and the top bit of 64 is 0. */
 static int read_length(const uint8_t *data, size_t bytes, uint64_t *payload_bytes) {
-    uint64_t length = 0;
-    for (size_t i = 0; i < bytes; i++) length = length << 8 | data[i];
+    uint64_t length = (uint64_t)data[0] << 8 | data[1];
+    for (size_t i = 2; i < bytes; i++) length = length << 8 | data[i];
     *payload_bytes = length;
     return bytes == 2 ? length > SCAN_CONTROL_MAX : length > UINT16_MAX && length <= INT64_MAX;
 }
