@@ -28,7 +28,7 @@ BUILD := PYTHON=$(BIN)/python tools/build.sh
 QUIETLY = $(1) >build/log 2>&1 || { tail -n 40 build/log; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types cover asan tsan test-threads bench bench-engine bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean fuzz test-poll
+.PHONY: help serve test lint types cover asan ubsan tsan test-threads bench bench-engine bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean fuzz test-poll
 
 help: ## this menu
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3.12]'
@@ -63,6 +63,8 @@ asan: $(DEVELOP) ## the tests on an engine built with ASan and UBSan
 	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	    $(BIN)/python -m pytest -p no:cacheprovider --capture=sys -m "not packaging and not browser" \
 	        --ignore=tests/test_stubs.py --ignore=tests/test_layering.py $(ARGS) $(ASAN_TESTS)
+
+ubsan: asan ## the same: one build has both, and each finds what the other cannot
 
 # halt_on_error, because a run with many races takes for ever; die_after_fork=0, because a forked child of the tests makes
 # threads of its own. The census of threads in conftest.py does not know TSan's.
