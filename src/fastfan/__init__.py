@@ -1,7 +1,7 @@
 """fastfan: a WebSocket fan-out engine. One log per topic, one cursor per subscriber, one system call per delivery."""
 
 from fastfan._engine import DUPLEX, PUBLISHER, SUBSCRIBER, Attached, Cause, Engine, EventKind
-from fastfan._reader import Reader
+from fastfan._reader import Reader, ReadyQueue
 from fastfan._topic import Partial, Topic
 from fastfan.errors import EngineClosed, EngineError, MisuseError, Overloaded, TooFarBehind
 
@@ -19,6 +19,7 @@ __all__ = [
     "Overloaded",
     "Partial",
     "Reader",
+    "ReadyQueue",
     "TooFarBehind",
     "Topic",
 ]

@@ -3,9 +3,10 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastfan._log cimport Log, Partial
-from fastfan._mailbox cimport DirtyLink, Inbox, Outbox, ReadyLink
+from fastfan._mailbox cimport DirtyLink, Inbox
 from fastfan._place cimport Place
 from fastfan._pool cimport Segment
+from fastfan._ready cimport ReadyLink, ReadyList
 from fastfan._sync cimport mutex_t
 
 
@@ -231,16 +232,17 @@ cdef struct ReaderHub:
 
 cdef struct ReaderState:
     # A cursor that is read from Python. All of it is under log.lock; with `busy`, segments from its own on stay.
-    ReadyLink ready             # first: for the outbox
+    ReadyLink link              # first: for the queue
     TopicState *topic
-    Outbox *outbox              # where it is told of; NULL: nowhere
+    ReadyList *ready            # where it is told of; NULL: nowhere
     ReaderState *next
     ReaderState *before
     ReaderState *armed_next
     bint listed                 # is a cursor of the topic, and holds the log from its place
     bint armed
     bint busy                   # a batch is being copied out of the log
-    bint lagging                # at the last review, over pace_lag_bytes; and moving
+    bint moving                 # at the last review
+    bint lagging                # ... and over pace_lag_bytes
     bint over                   # ... over its topic's bounds; and moving. Only under `block`
     Cause cause                 # why it ended
     Segment *segment

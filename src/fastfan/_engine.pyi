@@ -37,7 +37,6 @@ class EventKind(enum.IntEnum):
     CONDEMNED = 1
     DEPARTED = 2
     ROOM = 3
-    READABLE = 4
 
 class Attached(NamedTuple):
     """What attach() returns: the connection's name, its log's epoch, the offset of the first message it gets."""
@@ -191,7 +190,6 @@ class Engine(Core):
                    read any more (Causes of the lane)
         DEPARTED   detail: the Cause, extra: 1 when our Close was sent whole. The last event of its token
         ROOM       token 0; see `want_room`
-        READABLE   token: that of a Reader made with `events=True`, which has something to read, or has ended
         """
 
     def work_fileno(self) -> int:

@@ -29,8 +29,8 @@ from fastfan._sync cimport exchange_full, load_acquire, mutex_lock, mutex_unlock
 from fastfan._loop cimport Counters, Loop, loop_turn, loops_come_to_rest
 from fastfan._mailbox cimport (
     COMMAND_ABORT, COMMAND_BEAT, COMMAND_CLOSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, COMMAND_WANT_ROOM,
-    EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, EVENT_READABLE, EVENT_ROOM, THEN_AWAIT, THEN_DISCARD, Command,
-    CommandKind, Event, command_new, inbox_post, outbox_take, outbox_take_ready, poller,
+    EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, EVENT_ROOM, THEN_AWAIT, THEN_DISCARD, Command,
+    CommandKind, Event, command_new, inbox_post, outbox_take, poller,
 )
 from fastfan._table cimport LOOP_SHIFT, table_new
 from fastfan._topic cimport Topic, to_policy
@@ -70,7 +70,6 @@ class EventKind(enum.IntEnum):
     CONDEMNED = EVENT_CONDEMNED
     DEPARTED = EVENT_DEPARTED
     ROOM = EVENT_ROOM
-    READABLE = EVENT_READABLE
 
 
 Attached = collections.namedtuple("Attached", "token epoch offset")
@@ -236,7 +235,6 @@ cdef class Engine(Core):
         cdef Event *event
         cdef Event *done
         cdef list events = []
-        cdef uint64_t token
         if load_acquire(&self.shared.orphaned):
             return events
         event = outbox_take(&self.shared.outbox, limit)
@@ -246,8 +244,6 @@ cdef class Engine(Core):
             done = event
             event = event.next
             free(done)
-        while len(events) < limit and outbox_take_ready(&self.shared.outbox, &token):
-            events.append((EVENT_READABLE, token, 0, 0, b""))
         return events
 
     def work_fileno(self):

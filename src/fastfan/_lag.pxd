@@ -15,6 +15,7 @@ cdef bint lag_forget(View *view) noexcept nogil
 # Any thread, under the log's lock:
 cdef Least lag_least(TopicState *topic, uint64_t now_ns) noexcept nogil
 cdef bint lag_decide_pacing(TopicState *topic) noexcept nogil
+cdef bint lag_paced_without(TopicState *topic, bint moving, bint lagging, bint over) noexcept nogil
 # The thread of the loop:
 cdef bint lag_holds(Sink *publisher) noexcept nogil
 cdef Sink *lag_farthest(View *view) noexcept nogil

@@ -271,14 +271,20 @@ cdef inline bint has_outgrown_review(TopicState *topic, uint64_t waiter) noexcep
 cdef bint lag_holds(Sink *publisher) noexcept nogil:
     """Whether this publisher is to wait: its topic is paced, its own cursor left aside."""
     cdef TopicState *topic = publisher.topic
-    cdef Tally tally
     if not load_acquire(&topic.paced):
         return has_outgrown_review(topic, <uint64_t>1 << publisher.loop)
-    sum_views(topic, &tally)
     if publisher.role & ROLE_SUBSCRIBER and publisher.in_view:
-        tally.moving -= min(tally.moving, <uint64_t>publisher.moving)
-        tally.lagging -= min(tally.lagging, <uint64_t>publisher.lagging)
-        tally.over -= min(tally.over, <uint64_t>publisher.over)
+        return lag_paced_without(topic, publisher.moving, publisher.lagging, publisher.over)
+    return lag_paced_without(topic, False, False, False)
+
+
+cdef bint lag_paced_without(TopicState *topic, bint moving, bint lagging, bint over) noexcept nogil:
+    """Whether publishers would wait if there were not this one, which counts as it says."""
+    cdef Tally tally
+    sum_views(topic, &tally)
+    tally.moving -= min(tally.moving, <uint64_t>moving)
+    tally.lagging -= min(tally.lagging, <uint64_t>lagging)
+    tally.over -= min(tally.over, <uint64_t>over)
     return is_paced(topic, &tally)
 
 

@@ -30,7 +30,6 @@ cdef enum EventKind:
     EVENT_CONDEMNED     # detail: Cause
     EVENT_DEPARTED      # detail: Cause; extra: whether our Close was sent whole
     EVENT_ROOM          # publishers that were held may go on
-    EVENT_READABLE      # a reader in this process has something to read, or has ended
 
 cdef struct Command:
     Command *next
@@ -56,13 +55,6 @@ cdef struct DirtyLink:
     DirtyLink *next
     uint64_t queued             # exchanged: 1 while it is on a list
 
-cdef struct ReadyLink:
-    # The first field of a reader that is told of in events: of it alone nothing is allocated, however often it is told.
-    ReadyLink *next
-    ReadyLink *before
-    uint64_t token
-    bint queued
-
 cdef struct Inbox:
     mutex_t lock                # over commands, dirty and nudged
     Command *commands
@@ -77,8 +69,6 @@ cdef struct Outbox:
     mutex_t lock                # over all of it
     Event *events
     Event *events_last
-    ReadyLink *ready
-    ReadyLink *ready_last
     bint signaled
     int fd                      # readable while there are events
     int signal_fd
@@ -102,6 +92,3 @@ cdef void outbox_clear(Outbox *outbox) noexcept nogil
 cdef bint outbox_put(Outbox *outbox, EventKind kind, uint64_t token, int detail, int extra,
                      const uint8_t *data, uint32_t data_bytes) noexcept nogil
 cdef Event *outbox_take(Outbox *outbox, uint32_t limit) noexcept nogil
-cdef void outbox_put_ready(Outbox *outbox, ReadyLink *link) noexcept nogil
-cdef void outbox_drop_ready(Outbox *outbox, ReadyLink *link) noexcept nogil
-cdef bint outbox_take_ready(Outbox *outbox, uint64_t *token) noexcept nogil

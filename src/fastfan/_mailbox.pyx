@@ -200,7 +200,7 @@ cdef inline void signal_once(Outbox *outbox) noexcept nogil:
 
 
 cdef inline void unsignal_if_empty(Outbox *outbox) noexcept nogil:
-    if outbox.events == NULL and outbox.ready == NULL and outbox.signaled and outbox.fd >= 0:
+    if outbox.events == NULL and outbox.signaled and outbox.fd >= 0:
         notifier_clear(outbox.fd)
         outbox.signaled = False
 
@@ -223,53 +223,3 @@ cdef Event *outbox_take(Outbox *outbox, uint32_t limit) noexcept nogil:
     unsignal_if_empty(outbox)
     mutex_unlock(&outbox.lock)
     return first
-
-
-# --- readers that are to be told of: any thread ----------------------------------------------------------------------
-
-cdef void outbox_put_ready(Outbox *outbox, ReadyLink *link) noexcept nogil:
-    """Again, before it was taken: nothing."""
-    mutex_lock(&outbox.lock)
-    if not link.queued:
-        link.queued, link.next, link.before = True, NULL, outbox.ready_last
-        if outbox.ready == NULL:
-            outbox.ready = link
-        else:
-            outbox.ready_last.next = link
-        outbox.ready_last = link
-        signal_once(outbox)
-    mutex_unlock(&outbox.lock)
-
-
-cdef void unready(Outbox *outbox, ReadyLink *link) noexcept nogil:
-    if link.before == NULL:
-        outbox.ready = link.next
-    else:
-        link.before.next = link.next
-    if link.next == NULL:
-        outbox.ready_last = link.before
-    else:
-        link.next.before = link.before
-    link.queued = False
-
-
-cdef void outbox_drop_ready(Outbox *outbox, ReadyLink *link) noexcept nogil:
-    """It is told of no more, and its memory may go."""
-    mutex_lock(&outbox.lock)
-    if link.queued:
-        unready(outbox, link)
-    unsignal_if_empty(outbox)
-    mutex_unlock(&outbox.lock)
-
-
-cdef bint outbox_take_ready(Outbox *outbox, uint64_t *token) noexcept nogil:
-    """The token of the one that waits longest; False: none."""
-    cdef ReadyLink *link
-    mutex_lock(&outbox.lock)
-    link = outbox.ready
-    if link != NULL:
-        token[0] = link.token
-        unready(outbox, link)
-    unsignal_if_empty(outbox)
-    mutex_unlock(&outbox.lock)
-    return link != NULL

@@ -5,7 +5,29 @@ from typing import Self
 
 from typing_extensions import disjoint_base
 
+from fastfan._engine import Engine
 from fastfan._topic import Topic
+
+@disjoint_base
+class ReadyQueue:
+    """The readers that have something to read, or have ended: one descriptor for however many of them.
+
+    For a loop that serves many readers: watch `fileno()`, and read those that `take()` names. It holds neither them nor
+    their messages. Any thread may call.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """For readers of this engine's topics. OSError when the system has no descriptors left."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while there is somebody to take. Its own: never read or close it."""
+
+    def take(self, limit: int = 1024) -> list[int]:
+        """The tokens of at most `limit` readers, those first that wait longest. Each comes again when its reader has
+        something to read after that; one whose reader was not read to the end comes again after the next read()."""
+
+    def close(self) -> None:
+        """Closes the descriptor, which must not be watched any more; for readers that are left nothing changes."""
 
 @disjoint_base
 class Reader:
@@ -18,18 +40,21 @@ class Reader:
     call; one at a time read().
 
     Two ways of being told that there is something to read, or that it has ended: `fileno()`, or with `wait()` for
-    threads, which cost a descriptor; and, where it was made with `events=True`, READABLE events of the engine's, which
-    cost none.
+    threads, which cost a descriptor; and a ReadyQueue that it was made with, one descriptor for many.
     """
 
     @property
     def topic(self) -> Topic: ...
     @property
     def token(self) -> int:
-        """What READABLE events name it by; no connection has the same."""
+        """What a ReadyQueue names it by; no connection has the same."""
     @property
     def offset(self) -> int:
         """The offset of the next message it gets; where it has ended, of the first that it did not get."""
+    @property
+    def paced_for_others(self) -> bool:
+        """Whether publishers of the topic are held back, and would be without this reader: what a publisher asks that
+        reads the topic by it, for nobody has to wait for himself."""
     @property
     def lag_bytes(self) -> int:
         """Bytes of frames between its place and the log's end; 0 where it has ended."""

@@ -1,6 +1,6 @@
-"""Reader: a topic's log, read from Python. What keeps its place is in _readers.pyx.
+"""Reader: a topic's log, read from Python; ReadyQueue: which of many can be read. Rules: _readers.pyx, _ready.pyx.
 
-It holds its Topic, so the log outlives it. Every method may be called from any thread; one at a time is in read().
+A Reader holds its Topic, so the log outlives it. Any thread may call every method; one at a time is in read().
 """
 
 import os
@@ -21,8 +21,9 @@ from fastfan._mailbox cimport EVENT_ROOM, outbox_put
 from fastfan._pool cimport Segment, pool_short
 from fastfan._readers cimport (
     AT_END, BUSY, ENDED, Begun, ReadBatch, ReaderPlace, readers_begin, readers_close, readers_fileno, readers_finish,
-    readers_open, readers_place,
+    readers_open, readers_paced_for_others, readers_place,
 )
+from fastfan._ready cimport ready_clear, ready_init, ready_shut, ready_take
 from fastfan._sync cimport add_fetch, exchange_full, load_acquire, load_acquire_pointer
 from fastfan._table cimport LOOP_SHIFT
 
@@ -52,19 +53,56 @@ cdef enum:
 cdef uint64_t readers_made = 0
 
 
+cdef class ReadyQueue:
+    """See the stub (_reader.pyi) for the contract of every method."""
+
+    def __cinit__(self, Core engine not None):
+        cdef int fd
+        engine.check_open()
+        fd = ready_init(&self.state)
+        if fd < 0:
+            raise OSError(-fd, os.strerror(-fd))
+        self.core, self.made = engine, True
+
+    def __dealloc__(self):
+        if self.made:
+            ready_clear(&self.state)
+
+    def fileno(self):
+        self.core.check_open()
+        if self.state.fd < 0:
+            raise MisuseError("this ready queue is closed; make another one")
+        return self.state.fd
+
+    def take(self, unsigned int limit=1024):
+        cdef list tokens = []
+        cdef uint64_t token
+        # In a forked child a thread that is not there may hold the lock.
+        while len(tokens) < limit and not self.core.shared.orphaned and ready_take(&self.state, &token):
+            tokens.append(token)
+        return tokens
+
+    def close(self):
+        if not self.core.shared.orphaned:
+            ready_shut(&self.state)
+
+
 @cython.no_gc_clear
 cdef class Reader:
     """See the stub (_reader.pyi) for the contract of every method."""
 
-    def __cinit__(self, Topic topic not None, bint events):
+    def __cinit__(self, Topic topic not None, ReadyQueue ready):
         self.closed = True
         self.state.fd = -1
         self.topic = topic
         topic.core.check_open()
+        if ready is not None and ready.core is not topic.core:
+            raise MisuseError(f"topic {topic.name!r} belongs to another engine than the ready queue; make one for it")
+        self.queue = ready
         self.state.topic = &topic.state
-        self.state.ready.token = add_fetch(&readers_made, 1) << 32 | <uint64_t>READER_LOOP << LOOP_SHIFT
-        if events:
-            self.state.outbox = &topic.core.shared.outbox
+        self.state.link.token = add_fetch(&readers_made, 1) << 32 | <uint64_t>READER_LOOP << LOOP_SHIFT
+        if ready is not None:
+            self.state.ready = &ready.state
         with nogil:
             readers_open(&topic.core.shared.readers, &self.state)
         self.closed = False
@@ -174,11 +212,15 @@ cdef class Reader:
 
     @property
     def token(self):
-        return self.state.ready.token
+        return self.state.link.token
 
     @property
     def offset(self):
         return self.look().offset
+
+    @property
+    def paced_for_others(self):
+        return not self.topic.core.shared.orphaned and readers_paced_for_others(&self.state)
 
     @property
     def lag_bytes(self):

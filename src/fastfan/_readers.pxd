@@ -34,6 +34,7 @@ cdef void readers_close(ReaderHub *hub, ReaderState *reader) noexcept nogil
 cdef Begun readers_begin(ReaderState *reader, ReadBatch *batch) noexcept nogil
 cdef bint readers_finish(ReaderState *reader, ReadBatch *batch) noexcept nogil
 cdef ReaderPlace readers_place(ReaderState *reader) noexcept nogil
+cdef bint readers_paced_for_others(ReaderState *reader) noexcept nogil
 cdef int readers_fileno(ReaderState *reader) noexcept nogil
 cdef void readers_end_all(ReaderHub *hub) noexcept nogil
 # Who appends, under the log's lock:

@@ -13,14 +13,14 @@ waits. What it is owed is what a subscriber would be owed, and the same rules ho
 - At the memory limit it may be the one to go, as a subscriber may.
 
 Being told. A reader that has everything is `armed`. The next append disarms it and tells it, once: its notifier becomes
-readable, and an event is told where it wants events. So to publish costs a step for each reader that has everything and
-nothing for the others (under `latest` a step for each). read() arms it again when it comes to the end; until then the
-notifier stays as it is.
+readable, and it is put on its ready queue where it has one. So to publish costs a step for each reader that has
+everything and nothing for the others (under `latest` a step for each). read() arms it again when it comes to the end;
+until then the notifier stays as it is.
 
 A batch is copied without the lock, since Python objects are made meanwhile: `busy` says so. Its place does not move
 before readers_finish(), so the segments from there on stay. One that has to go meanwhile goes in readers_finish().
 
-Locks, in this order: the hub's, a log's, the outbox's or an inbox's. The hub lists the topics that have readers, for
+Locks, in this order: the hub's, a log's, a ready list's or an inbox's. The hub lists the topics that have readers, for
 those who look at all of them: ticks, and the memory limit.
 """
 
@@ -30,11 +30,12 @@ from libc.string cimport memset
 from fastfan._cursor cimport (
     CAUSE_ABORTED, CAUSE_CLOSED, POLICY_LATEST, Skips, View, topic_trim,
 )
-from fastfan._lag cimport lag_decide_pacing
-from fastfan._mailbox cimport inbox_nudge, outbox_drop_ready, outbox_put_ready
+from fastfan._lag cimport lag_decide_pacing, lag_paced_without
+from fastfan._mailbox cimport inbox_nudge
 from fastfan._readers_lag cimport (
     readers_is_over, readers_review, readers_review_due, readers_skip_to_newest,
 )
+from fastfan._ready cimport ready_drop, ready_put
 from fastfan._sync cimport (
     add_fetch, load_acquire, mutex_destroy, mutex_init, mutex_lock, mutex_unlock, store_release,
     store_release_pointer,
@@ -115,8 +116,8 @@ cdef void readers_close(ReaderHub *hub, ReaderState *reader) noexcept nogil:
     mutex_lock(&reader.topic.log.lock)
     readers_condemn(reader, CAUSE_CLOSED)
     mutex_unlock(&reader.topic.log.lock)
-    if reader.outbox != NULL:
-        outbox_drop_ready(reader.outbox, &reader.ready)
+    if reader.ready != NULL:
+        ready_drop(reader.ready, &reader.link)
 
 
 cdef void readers_end_all(ReaderHub *hub) noexcept nogil:
@@ -142,8 +143,8 @@ cdef void readers_condemn(ReaderState *reader, Cause cause) noexcept nogil:
         reader.ended_lag_bytes = reader.topic.log.end_position - reader.position
     if reader.armed:
         disarm(reader)
-    elif reader.outbox != NULL and cause != CAUSE_CLOSED:
-        outbox_put_ready(reader.outbox, &reader.ready)
+    elif reader.ready != NULL and cause != CAUSE_CLOSED:
+        ready_put(reader.ready, &reader.link)
     if reader.listed and not reader.busy:
         let_go(reader)
 
@@ -170,7 +171,7 @@ cdef void let_go(ReaderState *reader) noexcept nogil:
         store_release(&view.lagging, view.lagging - reader.lagging)
         store_release(&view.over, view.over - reader.over)
         store_release(&view.moving, view.moving - 1)
-    reader.lagging = reader.over = False
+    reader.moving = reader.lagging = reader.over = False
     tell_needs(topic)
     topic_trim(topic)
     unpace(topic)
@@ -199,8 +200,8 @@ cdef void tell(ReaderState *reader) noexcept nogil:
     reader.armed = False
     if reader.fd >= 0:
         notifier_signal(reader.signal_fd)
-    if reader.outbox != NULL:
-        outbox_put_ready(reader.outbox, &reader.ready)
+    if reader.ready != NULL:
+        ready_put(reader.ready, &reader.link)
 
 
 cdef void disarm(ReaderState *reader) noexcept nogil:
@@ -305,6 +306,18 @@ cdef ReaderPlace readers_place(ReaderState *reader) noexcept nogil:
     return place
 
 
+cdef bint readers_paced_for_others(ReaderState *reader) noexcept nogil:
+    """Whether publishers of the topic are held back, this one left aside."""
+    cdef TopicState *topic = reader.topic
+    cdef bint paced
+    if not load_acquire(&topic.paced):
+        return False
+    mutex_lock(&topic.log.lock)
+    paced = lag_paced_without(topic, reader.moving, reader.lagging, reader.over)
+    mutex_unlock(&topic.log.lock)
+    return paced
+
+
 cdef Begun readers_begin(ReaderState *reader, ReadBatch *batch) noexcept nogil:
     """What is there now. BEGUN: copy it out, then readers_finish()."""
     cdef Begun begun = BEGUN
@@ -348,8 +361,8 @@ cdef bint readers_finish(ReaderState *reader, ReadBatch *batch) noexcept nogil:
         let_go(reader)
     elif reader.position == topic.log.end_position:
         arm(reader)
-    elif reader.outbox != NULL:
-        outbox_put_ready(reader.outbox, &reader.ready)
+    elif reader.ready != NULL:
+        ready_put(reader.ready, &reader.link)
     paced = paced and not load_acquire(&topic.paced)
     paced = paced or head != topic.log.head
     mutex_unlock(&topic.log.lock)

@@ -48,14 +48,13 @@ cdef bint readers_review(TopicState *topic, uint64_t now_ns) noexcept nogil:
     cdef uint64_t moving = 0
     cdef uint64_t lagging = 0
     cdef uint64_t over = 0
-    cdef bint moves
     while reader != NULL:
         following = reader.next
         if not judge(reader, now_ns):
-            moves = now_ns - min(reader.took_ns, now_ns) < MOVING_NS
-            reader.lagging = moves and topic.log.end_position - reader.position > topic.pace_lag_bytes
-            reader.over = moves and topic.policy == POLICY_BLOCK and readers_is_over(reader, now_ns)
-            moving += moves
+            reader.moving = now_ns - min(reader.took_ns, now_ns) < MOVING_NS
+            reader.lagging = reader.moving and topic.log.end_position - reader.position > topic.pace_lag_bytes
+            reader.over = reader.moving and topic.policy == POLICY_BLOCK and readers_is_over(reader, now_ns)
+            moving += reader.moving
             lagging += reader.lagging
             over += reader.over
         reader = following

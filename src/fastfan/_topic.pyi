@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from typing_extensions import Buffer, disjoint_base
 
-from fastfan._reader import Reader
+from fastfan._reader import Reader, ReadyQueue
 
 @disjoint_base
 class Topic:
@@ -58,10 +58,10 @@ class Topic:
     def partial(self, *, text: bool = False) -> Partial:
         """A message that will arrive in pieces."""
 
-    def reader(self, *, events: bool = False) -> Reader:
+    def reader(self, *, ready: ReadyQueue | None = None) -> Reader:
         """A cursor of this process, at the log's end: what is published from now on, it gets.
 
-        With `events` the engine tells of it in READABLE events, with its token.
+        `ready` is told, by its token, when there is something to read. Raises MisuseError for another engine's.
         """
 
 @disjoint_base

@@ -117,10 +117,10 @@ cdef class Topic:
         self.core.check_open()
         return Partial.__new__(Partial, self, text)
 
-    def reader(self, *, bint events=False):
+    def reader(self, *, ready=None):
         # Its module needs this one's Topic first.
         from fastfan._reader import Reader
-        return Reader.__new__(Reader, self, events)
+        return Reader.__new__(Reader, self, ready)
 
     cdef uint64_t append(self, Piece *pieces, size_t count, bint strict) except 0:
         cdef Batch batch

@@ -21,6 +21,8 @@ __all__ = ["Reader", "Readers"]
 # Copied out of the log at a time, whatever is waiting: it counts neither as memory of the engine's nor as lag.
 _BATCH_MESSAGES = 256
 _BATCH_BYTES = 65536
+# Readers told between two looks of the loop at anything else.
+_TOLD_AT_ONCE = 256
 
 
 class Reader(AsyncIterator[bytes | str]):
@@ -100,20 +102,24 @@ class Reader(AsyncIterator[bytes | str]):
 class Readers:
     """The server's side: those that somebody still holds, by the token that events name them by."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: fastfan.Engine) -> None:
+        self._ready = fastfan.ReadyQueue(engine)
         self._readers: WeakValueDictionary[int, Reader] = WeakValueDictionary()
         self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._fileno = self._ready.fileno()
+        self._loop.add_reader(self._fileno, self._on_ready)
 
     def open(self, topic: fastfan.Topic) -> Reader:
-        cursor = topic.reader(events=True)
+        cursor = topic.reader(ready=self._ready)
         reader = self._readers[cursor.token] = Reader(cursor, self._ended)
         return reader
 
-    def tell(self, token: int) -> None:
-        """An event names it: it has something to read, or has ended."""
-        reader = self._readers.get(token)
-        if reader is not None:
-            reader._tell()
+    def _on_ready(self) -> None:
+        for token in self._ready.take(_TOLD_AT_ONCE):
+            reader = self._readers.get(token)
+            if reader is not None:
+                reader._tell()
 
     async def read_out(self, patience: float) -> None:
         """Nothing more is published: waits until they have read all there is, so many seconds at most."""
@@ -130,3 +136,5 @@ class Readers:
     def close(self) -> None:
         for reader in list(self._readers.values()):
             reader.close()
+        self._loop.remove_reader(self._fileno)
+        self._ready.close()

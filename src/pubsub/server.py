@@ -57,7 +57,7 @@ class Server:
             message_timeout=options.message_timeout,
         )
         self._streams = EventStreams(options.event_buffer)
-        self._readers = Readers()
+        self._readers = Readers(self._engine)
         self._sessions = Sessions(self._engine, options, self._streams, self._on_room)
         self._room = asyncio.Event()
         self._changed = asyncio.Event()
@@ -221,10 +221,7 @@ class Server:
     def _handle(self, event: tuple[int, int, int, int, bytes]) -> None:
         try:
             kind, token, detail, _, data = event
-            if kind == fastfan.EventKind.READABLE:
-                self._readers.tell(token)
-            else:
-                self._sessions.handle(kind, token, detail, data)
+            self._sessions.handle(kind, token, detail, data)
         except Exception as error:
             # A fault of ours costs the connection it showed up on, and nobody else's events.
             self._loop.call_exception_handler({"message": "fastfan: an event could not be handled", "exception": error})

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fastfan import PUBLISHER, SUBSCRIBER, Engine, EngineClosed, Topic
+from fastfan import PUBLISHER, SUBSCRIBER, Engine, EngineClosed, ReadyQueue, Topic
 from tests.support.engine import PATIENCE, Peer, Rig
 from tests.support.frames import frame
 
@@ -119,7 +119,9 @@ def test_connections_live_on_in_the_parent(rig: Rig, topic: Topic, forked: Calla
 
 
 def test_the_childs_calls_are_refused_and_none_hangs(rig: Rig, topic: Topic, forked: Callable[..., Child]) -> None:
-    engine, peer, reader, partial = rig.engine, rig.connect(topic), topic.reader(events=True), topic.partial()
+    engine, peer, partial = rig.engine, rig.connect(topic), topic.partial()
+    queue = ReadyQueue(engine)
+    reader = topic.reader(ready=queue)
     partial.extend(b"x")
     topic.publish(b"x")
 
@@ -144,10 +146,12 @@ def test_the_childs_calls_are_refused_and_none_hangs(rig: Rig, topic: Topic, for
             reader.read,
             reader.wait,
             reader.fileno,
+            queue.fileno,
+            lambda: ReadyQueue(engine),
         ]
         told = refusals(*calls)
         assert told == ["refused"] * len(calls), told
-        assert engine.take_events() == []
+        assert engine.take_events() == [] and queue.take() == []
         assert engine.stats()["connections"] >= 1
         assert (topic.log_bytes, reader.lag_bytes) == (0, 0)
         reader.close()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fastfan import DUPLEX, PUBLISHER, EngineClosed, EventKind, MisuseError, Reader, TooFarBehind, Topic
+from fastfan import DUPLEX, PUBLISHER, EngineClosed, MisuseError, Reader, ReadyQueue, TooFarBehind, Topic
 from tests.support.engine import PATIENCE, Rig
 from tests.support.frames import frame, frame_bytes
 from tests.support.sockets import readable
@@ -259,50 +259,6 @@ def test_a_descriptor_that_is_asked_for_late_says_what_waits(topic: Topic) -> No
         assert readable(reader.fileno())
 
 
-def test_events_tell_of_it_once_until_it_has_read(rig: Rig, topic: Topic) -> None:
-    with topic.reader(events=True) as reader, topic.reader() as untold:
-        topic.publish(b"a")
-        topic.publish(b"b")
-        assert readable(rig.engine.events_fileno())
-        rig.take_events()
-        told = [(event.kind, event.token) for event in rig.events]
-        assert told == [(EventKind.READABLE, reader.token)] and untold.token != reader.token
-        rig.take_events()
-        assert len(rig.events) == 1 and not readable(rig.engine.events_fileno())
-        assert len(reader.read(1)) == 1
-        rig.take_events()  # some is left
-        assert len(rig.events) == 2
-        assert len(reader.read(1)) == 1
-        rig.take_events()
-        topic.publish(b"c")
-        rig.take_events()
-        assert len(rig.events) == 3
-
-
-def test_one_that_is_gone_is_told_of_no_more(rig: Rig, topic: Topic) -> None:
-    reader = topic.reader(events=True)
-    topic.publish(b"a")
-    reader.close()
-    assert not readable(rig.engine.events_fileno())
-    assert rig.engine.take_events() == []
-
-
-def test_its_end_is_told(rig: Rig) -> None:
-    topic = rig.engine.topic("/end", max_lag_bytes=1000)
-    with topic.reader(events=True) as told, topic.reader() as waits:
-        fileno = waits.fileno()
-        for _ in range(5):
-            topic.publish(bytes(600))
-        rig.take_events()
-        topic.publish(bytes(600))
-        rig.until(lambda: topic.publish(bytes(600)) and topic.subscribers == 0)
-        rig.take_events()
-        assert {event.token for event in rig.events} == {told.token}
-        assert readable(fileno)
-        with pytest.raises(TooFarBehind):
-            told.read()
-
-
 async def test_it_is_read_in_an_asyncio_program(rig: Rig, topic: Topic) -> None:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[list[bytes | str]] = loop.create_future()
@@ -346,7 +302,7 @@ def test_threads_wait_for_messages(topic: Topic) -> None:
 def test_readers_come_and_go_while_threads_publish(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(io_threads=2)
     topic = rig.engine.topic("/coming-and-going")
-    peer = rig.connect(topic)
+    peer, queue = rig.connect(topic), ReadyQueue(rig.engine)
     errors: list[BaseException] = []
     ends = time.monotonic() + 1.0
 
@@ -358,7 +314,7 @@ def test_readers_come_and_go_while_threads_publish(make_rig: Callable[..., Rig])
     def read() -> None:
         try:
             while time.monotonic() < ends:
-                with topic.reader(events=random.random() < 0.5) as reader:
+                with topic.reader(ready=queue if random.random() < 0.5 else None) as reader:
                     due = reader.offset
                     for _ in range(random.randrange(8)):
                         reader.wait(0.001)
@@ -453,7 +409,7 @@ def test_after_the_engines_close_a_reader_says_so(rig: Rig, topic: Topic) -> Non
 
 def test_its_token_names_no_connection(rig: Rig, topic: Topic) -> None:
     peer = rig.connect(topic, DUPLEX)
-    with topic.reader(events=True) as reader:
+    with topic.reader(ready=ReadyQueue(rig.engine)) as reader:
         rig.engine.abort(reader.token)
         rig.engine.resume(reader.token)
         topic.publish(b"x")
