@@ -22,7 +22,10 @@ RINGS = {
         *("overflow", "patterns"),
     },
     "clients": {"client", "dialing", "outbox", "publisher", "subscriber", "sync"},
-    "shell": {"arrival", "eventstream", "reader", "server", "session", "stats"},
+    "shell": {
+        *("arrival", "broker", "census", "desk", "eventstream", "inprocess", "listening", "reader", "server"),
+        *("session", "stats"),
+    },
     "command": {"__main__", "bench", "cli"},
     "face": {"__init__"},
 }

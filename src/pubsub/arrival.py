@@ -15,23 +15,17 @@ import asyncio
 import errno
 import logging
 import socket
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from fastfan import Overloaded
 from fastfan._upgrade import scan_upgrade
 from pubsub.connection import Connection, ServerUpgrade
-from pubsub.events import Event
 from pubsub.handshake import Admission, Refusal, Request, admit
 from pubsub.overflow import GAPS
 from pubsub.session import Session, Sessions, new_uid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fastfan import Engine, Topic
-    from pubsub.eventstream import EventStreams
-    from pubsub.options import Options
+    from pubsub.broker import Broker
 
 __all__ = ["Door"]
 
@@ -61,27 +55,16 @@ class _Arrival:
 class Door:
     """Accepts on listening sockets, which it owns, until close()."""
 
-    def __init__(
-        self,
-        listeners: list[socket.socket],
-        *,
-        engine: Engine,
-        topic: Callable[[str], Topic],
-        options: Options,
-        sessions: Sessions,
-        streams: EventStreams,
-    ) -> None:
+    def __init__(self, listeners: list[socket.socket], broker: Broker, sessions: Sessions) -> None:
         self._listeners = listeners
-        self._engine = engine
-        self._topic = topic
-        self._options = options
-        self._scan = scan_upgrade if options.lane else None
+        self._broker = broker
+        self._engine = broker.engine
+        self._options = broker.options
+        self._scan = scan_upgrade if broker.options.lane else None
         self._sessions = sessions
-        self._streams = streams
         self._loop = asyncio.get_running_loop()
         self._arrivals: dict[int, _Arrival] = {}
         self._resume: asyncio.TimerHandle | None = None
-        self.refusals: Counter[int] = Counter()
         self._listen()
 
     # --- accepting ---
@@ -168,7 +151,7 @@ class Door:
         return False
 
     def _hand_over(self, arrival: _Arrival, upgrade: ServerUpgrade, admission: Admission) -> None:
-        topic = self._topic(admission.topic)
+        topic = self._broker.topic(admission.topic)
         token, epoch, offset = self._engine.attach(topic, role=admission.role.value)
         session = Session(token, topic, admission.role, admission.name, new_uid())
         headers = [(b"pubsub-client-id", session.client_id.encode("ascii")), (b"pubsub-epoch", b"%d" % epoch)]
@@ -189,9 +172,7 @@ class Door:
     # --- refusals ---
 
     def _refuse(self, arrival: _Arrival, refusal: Refusal) -> bool:
-        self.refusals[refusal.status] += 1
-        if refusal.event is not None and self._streams.wanted:
-            self._streams.put(Event(refusal.event, "", refusal.topic))
+        self._broker.census.refused(refusal)
         return self._answer(arrival, refusal.to_bytes())
 
     def _answer(self, arrival: _Arrival, answer: bytes) -> bool:

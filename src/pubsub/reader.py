@@ -2,8 +2,8 @@
 
     log ──► the engine's cursor ──► Reader ──► async for
 
-A reader is a subscriber without a connection: a place in the log, with the same lag rules. No task runs for it. The
-engine tells that there is something to read; the next turn of `async for` takes a batch, and gives it out one by one.
+A reader is a subscriber without a connection: a place in the log, with the same lag rules. No task runs for it. Its
+desk tells that there is something to read; the next turn of `async for` takes a batch, and gives it out one by one.
 """
 
 import asyncio
@@ -11,18 +11,16 @@ from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
-from weakref import WeakValueDictionary
 
 import fastfan
+from pubsub.desk import Desk
 from pubsub.errors import MisuseError, TooFarBehind
 
-__all__ = ["Reader", "Readers"]
+__all__ = ["Reader"]
 
 # Copied out of the log at a time, whatever is waiting: it counts neither as memory of the engine's nor as lag.
 _BATCH_MESSAGES = 256
 _BATCH_BYTES = 65536
-# Readers told between two looks of the loop at anything else.
-_TOLD_AT_ONCE = 256
 
 
 class Reader(AsyncIterator[bytes | str]):
@@ -33,9 +31,9 @@ class Reader(AsyncIterator[bytes | str]):
     One reader for each consumer; several tasks that share one share its messages.
     """
 
-    def __init__(self, cursor: fastfan.Reader, ended: asyncio.Event) -> None:
-        self._cursor = cursor
-        self._ended = ended
+    def __init__(self, desk: Desk, topic: fastfan.Topic) -> None:
+        self._desk = desk
+        self._cursor = desk.open(topic, self)
         self._messages: deque[tuple[int, bytes | str]] = deque()
         self._told = asyncio.Event()
         self._ending = False
@@ -64,14 +62,20 @@ class Reader(AsyncIterator[bytes | str]):
         self._closed = True
         self._cursor.close()
         self._told.set()
-        self._ended.set()
+        self._desk.note_closed()
 
-    def _end(self) -> None:
-        """Nothing more will come: closes it as soon as everything was read."""
+    @property
+    def closed(self) -> bool:
+        """Whether it has let go of the log."""
+        return self._closed
+
+    def end(self) -> None:
+        """Nothing more is wanted: closes it as soon as everything was read that is there by then."""
         self._ending = True
         self._told.set()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """For its desk."""
         self._told.set()
 
     async def __anext__(self) -> bytes | str:
@@ -97,44 +101,3 @@ class Reader(AsyncIterator[bytes | str]):
         except fastfan.MisuseError as error:
             raise MisuseError(str(error)) from None
         return bool(self._messages)
-
-
-class Readers:
-    """The server's side: those that somebody still holds, by the token that events name them by."""
-
-    def __init__(self, engine: fastfan.Engine) -> None:
-        self._ready = fastfan.ReadyQueue(engine)
-        self._readers: WeakValueDictionary[int, Reader] = WeakValueDictionary()
-        self._ended = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._fileno = self._ready.fileno()
-        self._loop.add_reader(self._fileno, self._on_ready)
-
-    def open(self, topic: fastfan.Topic) -> Reader:
-        cursor = topic.reader(ready=self._ready)
-        reader = self._readers[cursor.token] = Reader(cursor, self._ended)
-        return reader
-
-    def _on_ready(self) -> None:
-        for token in self._ready.take(_TOLD_AT_ONCE):
-            reader = self._readers.get(token)
-            if reader is not None:
-                reader._tell()
-
-    async def read_out(self, patience: float) -> None:
-        """Nothing more is published: waits until they have read all there is, so many seconds at most."""
-        for reader in list(self._readers.values()):
-            reader._end()
-        try:
-            async with asyncio.timeout(patience):
-                while not all(reader._closed for reader in self._readers.values()):
-                    self._ended.clear()
-                    await self._ended.wait()
-        except TimeoutError:
-            return
-
-    def close(self) -> None:
-        for reader in list(self._readers.values()):
-            reader.close()
-        self._loop.remove_reader(self._fileno)
-        self._ready.close()

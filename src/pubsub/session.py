@@ -15,24 +15,19 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastfan import Cause, Engine, EventKind, Overloaded
 from pubsub import closing
 from pubsub.connection import NOT_TEXT, Closed, Connection, Piece, Ping
-from pubsub.events import Event, EventType
 from pubsub.handshake import Role
 
 if TYPE_CHECKING:
     from fastfan import Partial, Topic
-    from pubsub.eventstream import EventStreams
+    from pubsub.census import Census
     from pubsub.options import Options
 
-__all__ = ["Session", "Sessions", "new_uid"]
-
-_JOINED = ((Role.PUBLISHER, EventType.PUBLISHER_JOINED), (Role.SUBSCRIBER, EventType.SUBSCRIBER_JOINED))
-_LEFT = ((Role.PUBLISHER, EventType.PUBLISHER_LEFT), (Role.SUBSCRIBER, EventType.SUBSCRIBER_LEFT))
+__all__ = ["Session", "Sessions", "message_size", "new_uid", "too_big"]
 
 # Why the engine condemns a connection, and what its client is told.
 _VERDICTS = {
@@ -92,51 +87,44 @@ class Session:
         return self.connection
 
 
-@dataclass(slots=True)
-class Tally:
-    """Counts for Stats."""
-
-    messages: int = 0
-    message_bytes: int = 0
-    ignored_messages: int = 0
-
-
 class Sessions:
     """Every session of a server, by token, and what happens to them."""
 
-    def __init__(self, engine: Engine, options: Options, streams: EventStreams, on_room: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, options: Options, census: Census, on_room: Callable[[], None]) -> None:
         self._engine = engine
         self._options = options
-        self._streams = streams
+        self._census = census
         self._by_token: dict[int, Session] = {}
         self._arriving: dict[int, Session] = {}
         self._on_room = on_room
         self._verdicts = _lane_verdicts(options)
+        self._counts: Counter[Role] = Counter()
         self._on: dict[int, Callable[[Session, int, bytes], None]] = {
             EventKind.LENT: self._on_lent,
             EventKind.CONDEMNED: self._on_condemned,
             EventKind.DEPARTED: self._on_departed,
         }
-        self.tally = Tally()
-        self.departures: Counter[str] = Counter()
-        self.publishers = 0
-        self.subscribers = 0
 
     def __len__(self) -> int:
         return len(self._by_token)
 
     def count(self, role: Role) -> int:
         """Connections that have any part of `role`."""
-        return {Role.PUBLISHER: self.publishers, Role.SUBSCRIBER: self.subscribers}.get(role, len(self))
+        return self._counts[role]
+
+    def _count(self, session: Session, step: int) -> None:
+        for role in (Role.PUBLISHER, Role.SUBSCRIBER):
+            if role in session.role:
+                self._counts[role] += step
+        self._counts[Role.DUPLEX] += step
 
     def all(self) -> list[Session]:
         return list(self._by_token.values())
 
     def add(self, session: Session) -> None:
         self._by_token[session.token] = session
-        self.publishers += Role.PUBLISHER in session.role
-        self.subscribers += Role.SUBSCRIBER in session.role
-        self._tell(session, _JOINED)
+        self._count(session, 1)
+        self._census.joined(session)
 
     def handle(self, kind: int, token: int, detail: int, data: bytes) -> None:
         """One event of the engine's."""
@@ -145,12 +133,6 @@ class Sessions:
             self._on[kind](session, detail, data)
         elif kind == EventKind.ROOM:
             self._on_room()
-
-    def _tell(self, session: Session, which: tuple[tuple[Role, EventType], ...]) -> None:
-        if self._streams.wanted:
-            for role, event_type in which:
-                if role in session.role:
-                    self._streams.put(Event(event_type, session.client_id, session.topic.name))
 
     # --- bytes ---
 
@@ -185,16 +167,16 @@ class Sessions:
     def _on_piece(self, session: Session, piece: Piece, whole: list[bytes | str]) -> Closed | None:
         limit = self._options.max_message_bytes
         if piece.last and session.partial is None:
-            if len(piece.data) * 4 > limit and _size(piece.data) > limit:
-                return _too_big(_size(piece.data), limit)
+            if len(piece.data) * 4 > limit and message_size(piece.data) > limit:
+                return too_big(message_size(piece.data), limit)
             whole.append(piece.data)
             return None
         if session.partial is None:
             session.partial, session.waited = session.topic.partial(text=isinstance(piece.data, str)), 0.0
             self._arriving[session.token] = session
-        size = len(session.partial) + _size(piece.data)
+        size = len(session.partial) + message_size(piece.data)
         if size > limit:
-            return _too_big(size, limit)
+            return too_big(size, limit)
         return self._extend(session, piece, whole)
 
     def _extend(self, session: Session, piece: Piece, whole: list[bytes | str]) -> Closed | None:
@@ -206,8 +188,7 @@ class Sessions:
                 whole.clear()
                 size = len(session.partial)
                 session.partial.publish()
-                self.tally.messages += 1
-                self.tally.message_bytes += size
+                self._census.published(1, size)
                 self._drop_partial(session)
         except Overloaded as error:
             return Closed(closing.TRY_LATER, f"too full: {error}", error=True)
@@ -216,18 +197,17 @@ class Sessions:
     def _publish(self, session: Session, messages: list[bytes | str]) -> None:
         # Not strict: the bytes are in memory already, charged as lent; publishers are held back long before the limit.
         session.topic.publish_many(messages, strict=False)
-        self.tally.messages += len(messages)
-        self.tally.message_bytes += sum(map(_size, messages))
+        self._census.published(len(messages), sum(map(message_size, messages)))
 
     def _ignore(self, session: Session, piece: Piece) -> Closed | None:
         """What a subscriber sends is counted, limited, and thrown away."""
-        session.ignored_bytes += _size(piece.data)
+        session.ignored_bytes += message_size(piece.data)
         size, limit = session.ignored_bytes, self._options.max_message_bytes
         if size > limit:
-            return _too_big(size, limit)
+            return too_big(size, limit)
         if piece.last:
             session.ignored_bytes = 0
-            self.tally.ignored_messages += 1
+            self._census.ignored()
         return None
 
     def _drop_partial(self, session: Session) -> None:
@@ -263,10 +243,8 @@ class Sessions:
         self._drop_partial(session)
         cause = Cause(detail).name.lower()
         # The engine sees a Close and an end of stream; what the Close was about is known here.
-        self.departures[session.ended_by or cause if cause == "closed" else cause] += 1
-        self.publishers -= Role.PUBLISHER in session.role
-        self.subscribers -= Role.SUBSCRIBER in session.role
-        self._tell(session, _LEFT)
+        self._count(session, -1)
+        self._census.left(session, session.ended_by or cause if cause == "closed" else cause)
 
     def age(self, step: float) -> None:
         """Advances the clocks of messages on their way by `step` seconds, but not of those that are held back."""
@@ -281,7 +259,8 @@ class Sessions:
                 self._close(session, self._verdicts[Cause.MESSAGE_TIMEOUT])
 
 
-def _size(data: bytes | str) -> int:
+def message_size(data: bytes | str) -> int:
+    """Bytes of its payload."""
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
@@ -291,11 +270,11 @@ def _lane_verdicts(options: Options) -> dict[Cause, Closed]:
     slow = f"message not complete within message_timeout={options.message_timeout:g} s"
     return {
         Cause.BAD_TEXT: Closed(closing.BAD_DATA, NOT_TEXT, error=True),
-        Cause.TOO_BIG: _too_big(limit + 1, limit),
+        Cause.TOO_BIG: too_big(limit + 1, limit),
         Cause.MESSAGE_TIMEOUT: Closed(closing.POLICY, slow, error=True),
         Cause.NO_ROOM: Closed(closing.TRY_LATER, "too full: a message found no room in max_memory_bytes", error=True),
     }
 
 
-def _too_big(size: int, limit: int) -> Closed:
+def too_big(size: int, limit: int) -> Closed:
     return Closed(closing.TOO_BIG, f"message of {size} bytes or more is over max_message_bytes={limit}", error=True)

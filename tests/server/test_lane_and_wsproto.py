@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from fastfan import DUPLEX, PUBLISHER, SUBSCRIBER, Engine
+from pubsub.census import Census
 from pubsub.eventstream import EventStreams
 from pubsub.handshake import Role
 from pubsub.options import Options
@@ -68,7 +69,8 @@ class Way:
     def __init__(self, *, lane: bool) -> None:
         self.options = Options(max_message_bytes=LIMIT, lane=lane)
         self.engine = Engine(io_threads=0, max_memory_bytes=1 << 30, lane_bytes=LIMIT if lane else 0)
-        self.sessions = Sessions(self.engine, self.options, EventStreams(1), lambda: None)
+        self.census = Census(EventStreams(1))
+        self.sessions = Sessions(self.engine, self.options, self.census, lambda: None)
 
     def settle(self) -> None:
         for _ in range(1000):
@@ -93,12 +95,12 @@ class Way:
             yield theirs
 
     def counts(self) -> tuple[object, ...]:
-        engine, tally = self.engine.stats(), self.sessions.tally
+        engine, census = self.engine.stats(), self.census
         return (
-            tally.messages + engine["messages"],
-            tally.message_bytes + engine["message_bytes"],
-            tally.ignored_messages + engine["ignored_messages"],
-            dict(self.sessions.departures),
+            census.messages + engine["messages"],
+            census.message_bytes + engine["message_bytes"],
+            census.ignored_messages + engine["ignored_messages"],
+            dict(census.departures),
             engine["memory_bytes"],
             len(self.sessions),
         )
