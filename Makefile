@@ -72,7 +72,7 @@ tsan: $(DEVELOP) ## the engine's tests, with two I/O threads, on an engine built
 	@$(BUILD) tsan-$(TAG) build/tsan/site -DFASTFAN_SANITIZE=thread -DCMAKE_BUILD_TYPE=Debug
 	@PYTHONPATH=$(CURDIR)/build/tsan/site PYTHONMALLOC=malloc FASTFAN_IO_THREADS=$${FASTFAN_IO_THREADS:-2} \
 	    TSAN_OPTIONS="halt_on_error=1 exitcode=66 die_after_fork=0" LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
-	    $(BIN)/python -m pytest -p no:cacheprovider --capture=sys $(ARGS) $(TSAN_TESTS)
+	    $(BIN)/python -m pytest -p no:cacheprovider --capture=sys -m "not threaded_child" $(ARGS) $(TSAN_TESTS)
 
 test-threads: $(DEVELOP) engine ## the engine's tests once more, with two I/O threads
 	@FASTFAN_IO_THREADS=$${FASTFAN_IO_THREADS:-2} python -m pytest $(ARGS) tests/engine

@@ -21,7 +21,7 @@ from fastfan._table cimport table_at
 
 
 cdef extern from "poller.h" nogil:
-    int poller_tick(poller *poll, uint64_t interval_ns)
+    int poller_tick(poller *poll, uint64_t first_ns, uint64_t interval_ns)
 
 cdef enum:
     EASE_EVERY_TICKS = 16       # a few seconds: a burst that comes again finds its segments
@@ -29,8 +29,27 @@ cdef enum:
 
 cdef void clocks_start(Loop *loop) noexcept nogil:
     if not loop.ticking:
-        poller_tick(&loop.poll, loop.tick_ns)
+        poller_tick(&loop.poll, loop.tick_ns, loop.tick_ns)
         loop.ticking, loop.last_tick_ns = True, loop.now_ns
+
+
+cdef void clocks_call_at(Loop *loop, uint64_t at_ns) noexcept nogil:
+    """The loop is to be woken by then, if nothing else does it: by a tick that comes early."""
+    cdef uint64_t next_tick_ns = loop.last_tick_ns + loop.tick_ns
+    if not loop.ticking or at_ns >= next_tick_ns or (loop.call_at_ns and loop.call_at_ns <= at_ns):
+        return
+    loop.call_at_ns = at_ns
+    # The soonest there is, not 0, which would be none.
+    poller_tick(&loop.poll, max(at_ns, loop.now_ns + 1) - loop.now_ns, loop.tick_ns)
+
+
+cdef void clocks_on_tick(Loop *loop) noexcept nogil:
+    """The poller tells of a tick: a regular one, or one that was called early."""
+    loop.call_at_ns = 0
+    if loop.now_ns - loop.last_tick_ns >= loop.tick_ns - loop.tick_ns // 8:
+        loop.tick_due_ns = loop.now_ns
+    else:
+        poller_tick(&loop.poll, loop.last_tick_ns + loop.tick_ns - loop.now_ns, loop.tick_ns)
 
 
 cdef void tick(Loop *loop) noexcept nogil:
@@ -67,7 +86,7 @@ cdef void tick(Loop *loop) noexcept nogil:
     if loop.ticks % (EASE_EVERY_TICKS * loop.shared.count) == 0:
         pool_ease(loop.pool)
     if load_acquire(&loop.table.used) == 0 and pool_spare_bytes(loop.pool) == 0 and not loop.room_wanted:
-        poller_tick(&loop.poll, 0)
+        poller_tick(&loop.poll, 0, 0)
         loop.ticking = False
 
 

@@ -12,6 +12,7 @@ cdef bint must_wait(Loop *loop, Sink *sink) noexcept nogil
 cdef void connection_flush(Loop *loop, Sink *sink) noexcept nogil
 cdef void connection_condemn(Loop *loop, Sink *sink, Cause cause) noexcept nogil
 cdef void connection_end(Loop *loop, Sink *sink, Cause cause, bint reset) noexcept nogil
+cdef void connection_note_left(Loop *loop, Sink *sink) noexcept nogil
 cdef void connection_leave_view(Loop *loop, Sink *sink, bint keep_frame) noexcept nogil
 cdef void connection_abandon(Loop *loop, Sink *sink) noexcept nogil
 cdef void connections_read_on(Loop *loop) noexcept nogil

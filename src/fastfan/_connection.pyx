@@ -16,7 +16,7 @@ from fastfan._cursor cimport (
     PING_TAKEN, ROLE_PUBLISHER, TopicState, cursor_abandon, cursor_drop_rest, cursor_leave, topic_count_client,
 )
 from fastfan._dirty cimport dirty_mark
-from fastfan._lag cimport lag_forget, lag_holds
+from fastfan._lag cimport lag_catches_up, lag_holds, lag_leaves, lag_skip_to_newest
 from fastfan._incoming cimport incoming_wants_fill
 from fastfan._lane cimport lane_drop, lane_fill, lane_take
 from fastfan._limits cimport limits_note_span, limits_unpace
@@ -193,6 +193,9 @@ cdef inline void connection_send(Loop *loop, Sink *sink) noexcept nogil:
     cdef uint64_t sent_bytes = 0
     if sink.blocked or sink.state == GONE:
         return
+    if sink.was_blocked:
+        lag_skip_to_newest(sink)
+        sink.was_blocked = False
     while outcome == MORE and calls < CALLS_AT_ONCE:
         outcome = sink_flush(sink, loop.now_ns, &sent_bytes)
         calls += 1
@@ -202,7 +205,9 @@ cdef inline void connection_send(Loop *loop, Sink *sink) noexcept nogil:
     elif outcome == BLOCKED:
         poller_rearm(&loop.poll, sink.fd, READY_WRITE)
     if was_viewed and not sink.in_view:
-        note_live(loop, sink.view)
+        connection_note_left(loop, sink)
+    elif (sink.lagging or sink.over) and lag_catches_up(sink, loop.now_ns):
+        limits_unpace(loop)
     if had_close and sink.close_sent and sink.state == PEER_CLOSED:
         wire_finish(sink.fd)
 
@@ -260,6 +265,13 @@ cdef void connections_bury(Loop *loop) noexcept nogil:
 
 cdef void connection_leave_view(Loop *loop, Sink *sink, bint keep_frame) noexcept nogil:
     cursor_leave(sink, keep_frame)
+    connection_note_left(loop, sink)
+
+
+cdef void connection_note_left(Loop *loop, Sink *sink) noexcept nogil:
+    """It is in its view no more. Again: nothing."""
+    if lag_leaves(sink):
+        limits_unpace(loop)
     note_live(loop, sink.view)
 
 
@@ -276,8 +288,6 @@ cdef void note_live(Loop *loop, View *view) noexcept nogil:
             loop.live.live_before = view
         loop.live = view
         return
-    if lag_forget(view):
-        limits_unpace(loop)
     if view.live_before == NULL:
         loop.live = view.live_next
     else:

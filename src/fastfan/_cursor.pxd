@@ -114,6 +114,7 @@ cdef struct Sink:
     Segment *rest               # pinned; NULL: nothing. Meanwhile the cursor stands where a frame begins
     uint64_t rest_at
     uint64_t rest_end
+    bint rest_leaves            # counted in the pool's leaving_bytes
     # What goes out besides the log, at the frame boundary `boundary`.
     uint8_t *control
     uint32_t control_bytes
@@ -174,11 +175,13 @@ cdef struct View:
     uint64_t floor              # log.floor, as this view has taken notice of it
     Segment *floor_segment      # the segment of that sequence, once it exists
     uint32_t floating           # cursors waiting for it
-    Place newest                # where this pass's full sockets jump to, under `latest`; looked for by the first
+    Place newest                # where full sockets jump to, under `latest`; looked for by the first of a pass
+    uint64_t newest_end         # the log's end then
     # Who has everything.
     uint64_t top                # the farthest position of any cursor
     uint32_t at_top
-    uint64_t review_at_ns
+    uint64_t review_at_ns       # the next review of its own accord
+    uint64_t review_asked_ns    # ... and, before that, if a publisher waits for it
     # The loop's list of views with cursors.
     bint live
     View *live_next
@@ -262,6 +265,7 @@ cdef void cursor_join(TopicState *topic, Sink *sink) noexcept nogil
 cdef void cursor_abandon(Sink *sink) noexcept nogil
 cdef bint cursor_admit(Sink *sink) noexcept nogil
 cdef void cursor_leave(Sink *sink, bint keep_frame) noexcept nogil
+cdef bint cursor_holds_rest(Sink *sink) noexcept nogil
 cdef void cursor_drop_rest(Sink *sink) noexcept nogil
 cdef bint cursor_settle(Sink *sink) noexcept nogil
 cdef void cursor_advance(Sink *sink, uint64_t bytes_taken) noexcept nogil

@@ -202,15 +202,31 @@ cdef void pin_rest(Sink *sink) noexcept nogil:
         sink.rest, sink.rest_at, sink.rest_end = sink.segment, sink.at, frame_end
 
 
+cdef bint cursor_holds_rest(Sink *sink) noexcept nogil:
+    """Whether it is in the middle of a frame whose segment nobody but such as it needs."""
+    cdef Log *log = &sink.topic.log
+    cdef bint alone
+    if sink.rest == NULL:
+        return False
+    mutex_lock(&log.lock)
+    alone = sink.rest.unlinked
+    mutex_unlock(&log.lock)
+    return alone
+
+
 cdef void cursor_drop_rest(Sink *sink) noexcept nogil:
     """The rest of its frame is sent, or is not going to be."""
     cdef Log *log = &sink.topic.log
     cdef Segment *segment = sink.rest
     if segment == NULL:
         return
+    if sink.rest_leaves:
+        sink.rest_leaves = False
+        add_fetch(&log.pool.leaving_bytes, -<int64_t>segment.block_bytes)
     mutex_lock(&log.lock)
     segment.pins -= 1
     if segment.pins == 0 and segment.unlinked:
+        add_fetch(&log.pool.pinned_bytes, -<int64_t>segment.block_bytes)
         pool_release(log.pool, segment)
     mutex_unlock(&log.lock)
     sink.rest = NULL

@@ -103,7 +103,7 @@ class Engine(Core):
         """The topic of that name, made when there is none; the policy and the bounds count only then.
 
         What happens to a subscriber whose socket is full and which is farther behind than `max_lag_bytes` (64 MiB),
-        `max_lag_messages` or `max_lag_age` (seconds, to within a page of frames):
+        `max_lag_messages` or `max_lag_age` (seconds, to within an eighth of it):
 
         disconnect  it is condemned
         skip        it goes on with the oldest message within these bounds
@@ -135,7 +135,8 @@ class Engine(Core):
     def send(self, token: int, frames: bytes) -> None:
         """Queues whole control frames, sent at the next frame boundary and ahead of further data.
 
-        Ignored once the connection is closing or gone. While more than 4 KiB of control frames wait, it is not read.
+        Ignored once the connection is closing or gone, and while a MiB of control frames waits. While more than 4 KiB
+        wait, it is not read.
         """
 
     def resume(self, token: int) -> None:

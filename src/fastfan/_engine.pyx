@@ -131,6 +131,8 @@ cdef class Engine(Core):
             (<Topic>topic).state.max_lag_bytes = max_lag_bytes
             (<Topic>topic).state.max_lag_messages = max_lag_messages or 0
             (<Topic>topic).state.max_lag_age_ns = to_ns(max_lag_age or 0.0)
+            # An age is known to within an eighth of the bound.
+            (<Topic>topic).state.log.stretch_ns = to_ns((max_lag_age or 0.0) / 8)
             (<Topic>topic).state.pace_lag_bytes = pace_lag_bytes
             (<Topic>topic).state.idle_since_ns = clock_ns()
             self.topics[name] = topic

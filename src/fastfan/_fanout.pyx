@@ -43,8 +43,8 @@ cdef void serve_first(Loop *loop, uint64_t slice_ends_ns) noexcept nogil:
     while view.next < view.count:
         sink = view.sinks[view.next]
         view.next += 1
-        if view.topic.policy == POLICY_LATEST and (sink.blocked or sink.was_blocked):
-            skip_to_newest(sink)
+        if sink.blocked and view.topic.policy == POLICY_LATEST:
+            lag_skip_to_newest(sink)
         if not sink.blocked:
             connection_flush(loop, sink)
             loop.now_ns = clock_ns()
@@ -64,14 +64,6 @@ cdef void begin_pass(Loop *loop, View *view) noexcept nogil:
     view_resolve(view)
     # After `pass_end`, behind a barrier: who waits for it is told now, or saw it before waiting.
     limits_tell_waiting(loop, view)
-
-
-cdef void skip_to_newest(Sink *sink) noexcept nogil:
-    if sink.was_blocked:
-        # This one is sent at once, so it is to be the newest now, not of when the pass began.
-        sink.view.newest.segment = NULL
-        sink.was_blocked = False
-    lag_skip_to_newest(sink)
 
 
 cdef void fanout_serve_again(Loop *loop, Sink *sink) noexcept nogil:

@@ -23,12 +23,11 @@ from fastfan._cursor cimport (
 )
 from fastfan._log cimport log_append_partial, log_count_unseen, partial_drop, partial_room
 from fastfan._pool cimport pool_short
-from fastfan._sync cimport count_up, load_acquire
+from fastfan._sync cimport count_up
 
 
 cdef enum:
     FILL_BYTES = 8192           # what a frame lacks for it to be read into its own memory, without a copy
-    FILL_LEAST = 16384
     FILL_MOST = 131072          # in one go: no longer than a large chunk takes
 
 
@@ -62,7 +61,8 @@ cdef Cause incoming_piece(Loop *loop, Sink *sink, const uint8_t *data, size_t da
 
 
 cdef inline size_t expected_bytes(Incoming *incoming) noexcept nogil:
-    return incoming.partial.payload_bytes + incoming.frame_left
+    # Of the message. Before its last frame nobody knows, and growing by a frame at a time would copy again and again.
+    return incoming.partial.payload_bytes + incoming.frame_left if incoming.fin else 0
 
 
 cdef inline void advance(Incoming *incoming, size_t data_bytes) noexcept nogil:
@@ -81,16 +81,18 @@ cdef Cause note_piece(Incoming *incoming, const uint8_t *plain, size_t data_byte
 # --- read where it will stay ----------------------------------------------------------------------------------------
 
 cdef bint incoming_wants_fill(Loop *loop, Sink *sink) noexcept nogil:
-    """Whether the frame lacks so much that what comes next is best read into the message's own memory."""
+    """Whether the frame lacks so much that what comes next is best read into the message's own memory; of a message
+    that is large already, for room is charged before it is filled."""
     cdef Incoming *incoming = &sink.incoming
     return incoming.in_frame and incoming.frame_left > FILL_BYTES and sink.role & ROLE_PUBLISHER != 0 and (
-        incoming.frame_left <= loop.lane_bytes - incoming.partial.payload_bytes)
+        incoming.partial.payload_bytes >= FILL_BYTES
+        and incoming.frame_left <= loop.lane_bytes - incoming.partial.payload_bytes)
 
 
 cdef uint8_t *incoming_room(Loop *loop, Sink *sink, size_t *room_bytes) noexcept nogil:
     """Where the frame goes on. As much as has come, so that announcing much costs nothing; NULL: no memory for it."""
     cdef Incoming *incoming = &sink.incoming
-    cdef size_t most = min(max(incoming.partial.payload_bytes, <size_t>FILL_LEAST), <size_t>FILL_MOST)
+    cdef size_t most = min(incoming.partial.payload_bytes, <size_t>FILL_MOST)
     room_bytes[0] = min(<size_t>incoming.frame_left, most)
     return partial_room(loop.pool, &incoming.partial, room_bytes[0], expected_bytes(incoming))
 
@@ -121,14 +123,14 @@ cdef Cause incoming_end_frame(Loop *loop, Sink *sink, bint *complete) noexcept n
 
 
 cdef bint incoming_publish(Loop *loop, Sink *sink) noexcept nogil:
-    """Makes the message part of the log. False: the system has no memory."""
+    """Makes the message part of the log. What is left of it, where nobody reads, is to be dropped without the lock.
+    False: the system has no memory."""
     cdef TopicState *topic = sink.topic
     cdef Incoming *incoming = &sink.incoming
     if topic.listeners == 0:
         log_count_unseen(&topic.log, incoming.partial.payload_bytes)
     elif not log_append_partial(&topic.log, &incoming.partial, incoming.opcode, loop.now_ns):
         return False
-    incoming_drop(loop, sink)
     return True
 
 
@@ -142,8 +144,8 @@ cdef bint incoming_is_overdue(Loop *loop, Sink *sink, uint64_t step_ns) noexcept
     """Advances the message's clock."""
     if not sink.role & ROLE_PUBLISHER or sink.lent:
         return False
-    # What it lacks may be here, or held back by us.
-    if (sink.readable or load_acquire(&sink.topic.paced)) and not pool_short(loop.pool):
+    # What it lacks may be here, and held back by us. (Where its pongs pile up it is not read either: its own doing.)
+    if sink.waits_in != NULL and not pool_short(loop.pool):
         return False
     sink.incoming.waited_ns += step_ns
     return sink.incoming.waited_ns > loop.message_timeout_ns

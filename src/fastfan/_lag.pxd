@@ -11,10 +11,11 @@ cdef bint lag_review_due(View *view, uint64_t now_ns) noexcept nogil
 cdef bint lag_review(View *view, uint64_t now_ns, Sink **doomed) noexcept nogil
 cdef void lag_skip_to_newest(Sink *sink) noexcept nogil
 cdef void lag_note_pass(View *view) noexcept nogil
-cdef bint lag_forget(View *view) noexcept nogil
+cdef bint lag_catches_up(Sink *sink, uint64_t now_ns) noexcept nogil
+cdef bint lag_leaves(Sink *sink) noexcept nogil
 # Any thread, under the log's lock:
 cdef Least lag_least(TopicState *topic, uint64_t now_ns) noexcept nogil
-cdef bint lag_decide_pacing(TopicState *topic) noexcept nogil
+cdef bint lag_decide_pacing(TopicState *topic, bint fewer) noexcept nogil
 cdef bint lag_paced_without(TopicState *topic, bint moving, bint lagging, bint over) noexcept nogil
 # The thread of the loop:
 cdef bint lag_holds(Sink *publisher) noexcept nogil

@@ -11,8 +11,9 @@
 - Between two reviews publishers may add a quarter of what lies between the two bounds, where somebody may lag at all:
   so whoever is to be paced is, before anyone is too far behind.
 
-A review walks the view, so it is rationed: never sooner than REVIEW_EVERY_NS, and never more than a twentieth of the
-time. Until then nothing can be over a bound that the log's whole span is not over.
+A review walks the view, so it is rationed: never sooner than REVIEW_EVERY_NS unless a publisher waits for it, and never
+more than a twentieth of the time. Until then nothing can be over a bound that the log's whole span is not over. But who
+lagged and has caught up, or has left, is seen at once: publishers wait for no review to hear that they may go on.
 
 Each loop reviews its own views and publishes what it counted; a topic is paced by the sums over its views. Called by
 the thread of the view's loop; of other views only the words are read that are there for that.
@@ -27,9 +28,10 @@ from fastfan._cursor cimport (
 )
 from fastfan._log cimport Log, segment_offset_at
 from fastfan._place cimport Place, place_newest, place_oldest
+from fastfan._mailbox cimport inbox_nudge
 from fastfan._pool cimport Segment
 from fastfan._sync cimport (
-    load_acquire, load_acquire_pointer, mutex_lock, mutex_unlock, set_bits_full, store_release,
+    exchange_full, load_acquire, load_acquire_pointer, mutex_lock, mutex_unlock, set_bits_full, store_release,
 )
 
 
@@ -132,28 +134,29 @@ cdef bint lag_review(View *view, uint64_t now_ns, Sink **doomed) noexcept nogil:
     if review.jumped:
         view_trim(view)
     store_release(&view.reviewed_end, load_acquire(&view.topic.log.end_position))
-    view.review_at_ns = now_ns + max(<uint64_t>REVIEW_EVERY_NS, REVIEW_SHARE * (clock_ns() - began_ns))
+    view.review_asked_ns = now_ns + REVIEW_SHARE * (clock_ns() - began_ns)
+    view.review_at_ns = max(now_ns + REVIEW_EVERY_NS, view.review_asked_ns)
     return decide_pacing(view, &review.tally)
 
 
 cdef inline void judge(View *view, Sink *sink, Review *review) noexcept nogil:
     cdef TopicState *topic = view.topic
     cdef uint64_t lag = lag_bytes(view, sink)
+    # One with room in its socket has not been offered what it lags: that is our slowness, not its own.
+    cdef bint was_offered = sink.blocked and sink.state == OPEN and not sink.doomed
+    if was_offered and topic.policy == POLICY_SKIP and is_over(view, sink, lag, review.now_ns):
+        skip(view, sink, review)
+        lag = lag_bytes(view, sink)
+    elif was_offered and topic.policy == POLICY_DISCONNECT and is_over(view, sink, lag, review.now_ns):
+        sink.doomed = True
+        sink.doomed_next = review.doomed[0]
+        review.doomed[0] = sink
     sink.moving = review.now_ns - sink.took_ns < MOVING_NS
     sink.lagging = sink.moving and lag > topic.pace_lag_bytes
     sink.over = topic.policy == POLICY_BLOCK and sink.moving and is_over(view, sink, lag, review.now_ns)
     review.tally.moving += sink.moving
     review.tally.lagging += sink.lagging
     review.tally.over += sink.over
-    # One with room in its socket has not been offered what it lags: that is our slowness, not its own.
-    if not sink.blocked or sink.state != OPEN or sink.doomed:
-        return
-    if topic.policy == POLICY_DISCONNECT and is_over(view, sink, lag, review.now_ns):
-        sink.doomed = True
-        sink.doomed_next = review.doomed[0]
-        review.doomed[0] = sink
-    elif topic.policy == POLICY_SKIP and is_over(view, sink, lag, review.now_ns):
-        skip(view, sink, review)
 
 
 cdef void skip(View *view, Sink *sink, Review *review) noexcept nogil:
@@ -183,15 +186,18 @@ cdef Least lag_least(TopicState *topic, uint64_t now_ns) noexcept nogil:
 cdef void lag_skip_to_newest(Sink *sink) noexcept nogil:
     """Under `latest`, for one whose socket is full, or was until now."""
     cdef Log *log = &sink.topic.log
-    cdef Place *newest = &sink.view.newest
+    cdef View *view = sink.view
     if sink.state != OPEN or not sink.in_view or sink.position == load_acquire(&log.end_position):
         return
-    if newest.segment == NULL:
+    # One that is to be sent something now wants the newest of now, the others that of when the pass began.
+    if view.newest.segment == NULL or (sink.was_blocked and view.newest_end != load_acquire(&log.end_position)):
         mutex_lock(&log.lock)
-        place_newest(log, newest)
+        view.newest_end = log.end_position
+        if not place_newest(log, &view.newest):
+            view.newest.segment = NULL
         mutex_unlock(&log.lock)
-    if newest.segment != NULL:
-        cursor_jump(sink, newest)
+    if view.newest.segment != NULL:
+        cursor_jump(sink, &view.newest)
 
 
 # --- pacing ---------------------------------------------------------------------------------------------------------
@@ -203,35 +209,63 @@ cdef void lag_note_pass(View *view) noexcept nogil:
         store_release(&view.moving, view.count)
 
 
-cdef bint lag_forget(View *view) noexcept nogil:
-    """Nobody is left in the view. True: as lag_review() says."""
-    cdef Tally none
-    memset(&none, 0, sizeof(Tally))
-    return decide_pacing(view, &none)
-
-
 cdef bint decide_pacing(View *view, Tally *counted) noexcept nogil:
     """With what this view counted. Under a lock: who decides last has the counts of all, and its word stands."""
     cdef TopicState *topic = view.topic
     cdef bint may_go_on
+    cdef bint fewer = counted.lagging < view.lagging or counted.over < view.over
     mutex_lock(&topic.log.lock)
     store_release(&view.moving, counted.moving)
     store_release(&view.lagging, counted.lagging)
     store_release(&view.over, counted.over)
-    may_go_on = lag_decide_pacing(topic)
+    may_go_on = lag_decide_pacing(topic, fewer)
     mutex_unlock(&topic.log.lock)
     return may_go_on
 
 
-cdef bint lag_decide_pacing(TopicState *topic) noexcept nogil:
-    """By the sums of all views; under the log's lock. True: as lag_review() says."""
+cdef bint lag_decide_pacing(TopicState *topic, bint fewer) noexcept nogil:
+    """By the sums of all views; under the log's lock. `fewer` lag than before. True: as lag_review() says, of all
+    publishers, or of one that has nobody but itself to wait for."""
     cdef bint before = topic.paced != 0
     cdef bint paced
     cdef Tally tally
     sum_views(topic, &tally)
     paced = is_paced(topic, &tally)
     store_release(&topic.paced, paced)
-    return before and not paced
+    return before and (not paced or (fewer and not lag_paced_without(topic, True, True, True)))
+
+
+cdef bint lag_catches_up(Sink *sink, uint64_t now_ns) noexcept nogil:
+    """It was sent something. True: as lag_review() says."""
+    cdef View *view = sink.view
+    cdef uint64_t lag = lag_bytes(view, sink)
+    cdef Tally counted
+    counted.moving, counted.lagging, counted.over = view.moving, view.lagging, view.over
+    if sink.lagging and lag <= view.topic.pace_lag_bytes:
+        sink.lagging = False
+        counted.lagging -= 1
+    if sink.over and not is_over(view, sink, lag, now_ns):
+        sink.over = False
+        counted.over -= 1
+    if counted.lagging == view.lagging and counted.over == view.over:
+        return False
+    return decide_pacing(view, &counted)
+
+
+cdef bint lag_leaves(Sink *sink) noexcept nogil:
+    """It is in its view no more, and counts no more. True: as lag_review() says."""
+    cdef View *view = sink.view
+    cdef Tally counted
+    memset(&counted, 0, sizeof(Tally))
+    if view.count:
+        counted.moving = view.moving - min(view.moving, <uint64_t>sink.moving)
+        counted.lagging = view.lagging - sink.lagging
+        counted.over = view.over - sink.over
+    sink.moving = sink.lagging = sink.over = False
+    if counted.lagging == view.lagging and counted.over == view.over:
+        store_release(&view.moving, counted.moving)
+        return False
+    return decide_pacing(view, &counted)
 
 
 cdef inline bint is_paced(TopicState *topic, Tally *tally) noexcept nogil:
@@ -264,6 +298,9 @@ cdef inline bint has_outgrown_review(TopicState *topic, uint64_t waiter) noexcep
         # Whoever reviews it, or sees that none is needed, tells this loop; but it may have done so just now.
         set_bits_full(&view.awaited, waiter)
         if end_position - load_acquire(&view.reviewed_end) > growth and lag_span(view) > least:
+            # It may not be due by itself, and a pass that would find it so may never come: nothing is published.
+            if exchange_full(&view.inbox.review_asked, 1) == 0:
+                inbox_nudge(view.inbox)
             return True
     return False
 

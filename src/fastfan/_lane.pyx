@@ -42,7 +42,7 @@ from fastfan._incoming cimport (
     incoming_publish, incoming_room,
 )
 from fastfan._log cimport (
-    APPEND_DONE, APPEND_NOT_TEXT, Append, frame_write_header, log_append_masked, log_count_unseen, log_wish,
+    APPEND_DONE, APPEND_NOT_TEXT, Append, frame_write_header, log_append_masked, log_count_unseen, log_retire, log_wish,
 )
 from fastfan._mailbox cimport EVENT_CONDEMNED, outbox_put
 from fastfan._readers cimport readers_note_append
@@ -178,11 +178,14 @@ cdef void end_frame(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
         return
     if not chunk.locked:
         lock(loop, sink, chunk)
-    if incoming_publish(loop, sink):
-        chunk.messages += 1
-        chunk.message_bytes += payload_bytes
-    else:
+    if not incoming_publish(loop, sink):
         chunk.verdict = CAUSE_NO_ROOM
+        return
+    chunk.messages += 1
+    chunk.message_bytes += payload_bytes
+    if sink.incoming.partial.segment != NULL:
+        let_go(loop, sink, chunk)   # giving back a large one takes the system a while
+    incoming_drop(loop, sink)
 
 
 cdef void take_control(Loop *loop, Sink *sink, Chunk *chunk, client_frame *frame) noexcept nogil:
@@ -202,6 +205,7 @@ cdef void lock(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
     mutex_lock(&sink.topic.log.lock)
     chunk.locked = True
     chunk.messages = chunk.message_bytes = 0
+    log_retire(&sink.topic.log, loop.now_ns)
     chunk.wish_bytes = log_wish(&sink.topic.log, <size_t>(chunk.end - chunk.data))
 
 

@@ -5,14 +5,18 @@ once a round. What a publisher waits for may happen on another loop, which then 
 first (`awaiting_memory`, `View.awaited`), then looks again, then waits. Called by the loop's thread.
 """
 
+from libc.stdint cimport UINT64_MAX, int64_t
+
+from fastfan._clocks cimport clocks_call_at
 from fastfan._connection cimport connection_condemn, connection_receive, must_wait
-from fastfan._cursor cimport CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, Sink
+from fastfan._cursor cimport CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, OPEN, Sink, cursor_holds_rest
 from fastfan._lag cimport lag_farthest, lag_needs_no_review, lag_review, lag_review_due, lag_span
 from fastfan._loop cimport loops_nudge
 from fastfan._mailbox cimport EVENT_ROOM, inbox_nudge, outbox_put
 from fastfan._pool cimport pool_short
 from fastfan._readers_lag cimport readers_evict, readers_paced, readers_review_all, readers_span
 from fastfan._sync cimport add_fetch, clear_bits_full, exchange_full, load_acquire, store_release
+from fastfan._table cimport table_at
 from fastfan._waitlist cimport waitlist_add, waitlist_take
 
 cdef enum:
@@ -46,9 +50,28 @@ cdef void review(Loop *loop, View *view) noexcept nogil:
 
 
 cdef void limits_unpace(Loop *loop) noexcept nogil:
-    """Publishers of some topic may go on, whichever loop has them."""
-    loops_nudge(loop.shared, EVERY_LOOP & ~(<uint64_t>1 << loop.index))
+    """Publishers of some topic may go on, on whichever loop: this one, too, may have looked at its own already."""
+    loops_nudge(loop.shared, EVERY_LOOP)
     announce_room(loop)
+
+
+cdef void review_for_waiting(Loop *loop) noexcept nogil:
+    """Publishers wait for a review of some views: each as soon as its ration has room for it."""
+    cdef View *view = loop.live
+    cdef uint64_t next_ns = UINT64_MAX
+    exchange_full(&loop.inbox.review_asked, 0)
+    while view != NULL:
+        if load_acquire(&view.awaited):
+            if lag_needs_no_review(view):
+                limits_tell_waiting(loop, view)
+            elif loop.now_ns >= view.review_asked_ns:
+                review(loop, view)
+            else:
+                next_ns = min(next_ns, view.review_asked_ns)
+        view = view.live_next
+    loop.review_at_ns = 0 if next_ns == UINT64_MAX else next_ns
+    if loop.review_at_ns:
+        clocks_call_at(loop, loop.review_at_ns)
 
 
 cdef void limits_review_all(Loop *loop) noexcept nogil:
@@ -72,12 +95,16 @@ cdef void end_shortage(Loop *loop) noexcept nogil:
         loop.short_ns = 0
         return
     loop.short_ns += loop.tick_ns
-    if loop.short_ns > loop.write_timeout_ns:
+    if loop.short_ns <= loop.write_timeout_ns or condemn_rest(loop, loop.pool.limit_bytes // 5 * 4):
+        return
+    if not rests_suffice(loop, loop.pool.limit_bytes // 5 * 4):
         evict(loop)
 
 
 cdef void limits_apply(Loop *loop) noexcept nogil:
     """Carries out what the reviews found, and the memory limit."""
+    if load_acquire(&loop.inbox.review_asked) or (loop.review_at_ns and loop.now_ns >= loop.review_at_ns):
+        review_for_waiting(loop)
     condemn_doomed(loop)
     if load_acquire(&loop.evict_asked) and exchange_full(&loop.evict_asked, 0):
         evict_here(loop)
@@ -138,10 +165,14 @@ cdef bint evict_over_limit(Loop *loop) noexcept nogil:
     cdef Loop *other
     cdef Loop *worst = loop
     cdef uint32_t index
+    if condemn_rest(loop, loop.pool.limit_bytes):
+        return True
     find_victim(loop)
     if not loop.over_limit:
         loop.over_limit = True
         ask_others_to_look(loop)
+    if rests_suffice(loop, loop.pool.limit_bytes):
+        return False    # they are closing, or on other loops, which come here as well
     for index in range(loop.shared.count):
         other = &loop.shared.loops[index]
         if other == loop:
@@ -159,6 +190,40 @@ cdef bint evict_over_limit(Loop *loop) noexcept nogil:
         return evict_here(loop)
     inbox_nudge(&worst.inbox)
     return False
+
+
+cdef inline bint rests_suffice(Loop *loop, uint64_t wanted_bytes) noexcept nogil:
+    """Whether memory is full of frames that nobody is owed but those whose sockets have the beginning of them: then it
+    helps nothing to condemn who is behind."""
+    cdef uint64_t used_bytes = load_acquire(&loop.pool.used_bytes)
+    return used_bytes > wanted_bytes and load_acquire(&loop.pool.pinned_bytes) >= used_bytes - wanted_bytes
+
+
+cdef bint condemn_rest(Loop *loop, uint64_t wanted_bytes) noexcept nogil:
+    """Condemns the one here that holds the largest such frame, where these are what fills the memory. It may finish the
+    frame until close_deadline, as all do; so what those hold that had to go before is waited for."""
+    cdef uint32_t slot
+    cdef uint64_t size
+    cdef Sink *sink
+    cdef Sink *victim = NULL
+    if not rests_suffice(loop, wanted_bytes):
+        return False
+    for slot in range(<uint32_t>load_acquire(&loop.table.high_slot)):
+        sink = table_at(&loop.table, slot)
+        if not sink.started or sink.state != OPEN or not cursor_holds_rest(sink):
+            continue
+        if victim == NULL or sink.rest.block_bytes > victim.rest.block_bytes:
+            victim = sink
+    if victim == NULL:
+        return False
+    size = victim.rest.block_bytes
+    # Added first, so that of two loops at this point the second one sees what the first one does.
+    if add_fetch(&loop.pool.leaving_bytes, <int64_t>size) - size >= load_acquire(&loop.pool.used_bytes) - wanted_bytes:
+        add_fetch(&loop.pool.leaving_bytes, -<int64_t>size)
+        return False
+    victim.rest_leaves = True
+    connection_condemn(loop, victim, CAUSE_MEMORY)
+    return True
 
 
 cdef inline bint is_worse(Loop *one, Loop *other) noexcept nogil:

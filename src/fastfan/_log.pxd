@@ -28,6 +28,7 @@ cdef struct Log:
     uint64_t next_sequence
     uint64_t end_position       # stream position after the last frame; release/acquire
     uint64_t next_offset        # offset the next message will have; release/acquire
+    uint64_t stretch_ns         # how much younger than its first frame another of a segment may be; 0: any
     uint64_t floor              # the sequence that was next when the log was last emptied; release/acquire
 
 cdef struct Foresight:
@@ -44,7 +45,8 @@ cdef struct Partial:
 cdef void log_init(Log *log, Pool *pool, uint64_t epoch) noexcept nogil
 cdef void log_clear(Log *log) noexcept nogil
 cdef size_t log_wish(Log *log, size_t batch_bytes) noexcept nogil
-cdef void log_foresight(Log *log, Foresight *foresight, size_t batch_bytes) noexcept nogil
+cdef void log_foresight(Log *log, Foresight *foresight, size_t batch_bytes, uint64_t now_ns) noexcept nogil
+cdef void log_retire(Log *log, uint64_t now_ns) noexcept nogil
 cdef void log_foresee(Log *log, Foresight *foresight, size_t payload_bytes) noexcept nogil
 cdef bint log_append(Log *log, uint8_t opcode, const uint8_t *payload, size_t payload_bytes,
                      size_t wish_bytes, uint64_t now_ns) noexcept nogil

@@ -25,7 +25,7 @@ from fastfan._pool cimport (
 )
 from fastfan._codec cimport UTF8_START, UTF8_WHOLE, check_masked, unmask, utf8_check
 from fastfan._sync cimport (
-    load_acquire, mutex_destroy, mutex_init, store_release, store_release_pointer,
+    add_fetch, load_acquire, mutex_destroy, mutex_init, store_release, store_release_pointer,
 )
 
 
@@ -79,7 +79,17 @@ cdef inline void segment_mark(Segment *segment, size_t frame_bytes, uint64_t now
 cdef size_t log_wish(Log *log, size_t batch_bytes) noexcept nogil:
     """How large new segments should be for a batch of that many bytes of frames: a log that grows takes larger ones,
     a quiet one holds little."""
-    return max(batch_bytes, 0 if log.head == NULL else (log.end_position - log.head.base) // 2)
+    cdef size_t wish_bytes = 0 if log.head == NULL else (log.end_position - log.head.base) // 2
+    if log.stretch_ns and log.tail != NULL:
+        wish_bytes = min(wish_bytes, 2 * log.tail.end)  # no more than comes before it is given up
+    return max(batch_bytes, wish_bytes)
+
+
+cdef void log_retire(Log *log, uint64_t now_ns) noexcept nogil:
+    """Before a batch. When frames came is known of a page of them, no closer; so where ages count, a segment that began
+    too long ago takes no more."""
+    if log.stretch_ns and log.tail != NULL and now_ns > log.tail.first_time_ns + log.stretch_ns:
+        log.tail.capacity = log.tail.end
 
 
 cdef void log_foresee(Log *log, Foresight *foresight, size_t payload_bytes) noexcept nogil:
@@ -91,9 +101,10 @@ cdef void log_foresee(Log *log, Foresight *foresight, size_t payload_bytes) noex
     foresight.left_bytes -= frame_bytes
 
 
-cdef void log_foresight(Log *log, Foresight *foresight, size_t batch_bytes) noexcept nogil:
+cdef void log_foresight(Log *log, Foresight *foresight, size_t batch_bytes, uint64_t now_ns) noexcept nogil:
     foresight.block_bytes = 0
     foresight.wish_bytes = log_wish(log, batch_bytes)
+    log_retire(log, now_ns)
     foresight.left_bytes = 0 if log.tail == NULL else log.tail.capacity - log.tail.end
 
 
@@ -101,12 +112,16 @@ cdef inline size_t frame_bytes_of(size_t payload_bytes) noexcept nogil:
     return frame_header_size(payload_bytes) + payload_bytes
 
 
+cdef inline bint log_has_room(Log *log, size_t frame_bytes) noexcept nogil:
+    return log.tail != NULL and log.tail.capacity - log.tail.end >= frame_bytes
+
+
 cdef inline uint8_t *log_reserve(Log *log, uint8_t opcode, size_t payload_bytes, size_t frame_bytes, size_t wish_bytes,
                                  uint64_t now_ns) noexcept nogil:
     """Writes a frame's header at the end; returns where its payload goes, or NULL: the system has no memory."""
     cdef Segment *segment = log.tail
     cdef uint8_t *out
-    if segment == NULL or segment.capacity - segment.end < frame_bytes:
+    if not log_has_room(log, frame_bytes):
         segment = pool_take(log.pool, frame_bytes, wish_bytes)
         if segment == NULL:
             return NULL
@@ -158,10 +173,6 @@ cdef Append log_append_masked(Log *log, uint8_t opcode, const uint8_t *masked, s
     return APPEND_DONE
 
 
-cdef inline bint log_has_room(Log *log, size_t frame_bytes) noexcept nogil:
-    return log.tail != NULL and log.tail.capacity - log.tail.end >= frame_bytes
-
-
 cdef void log_count_unseen(Log *log, size_t payload_bytes) noexcept nogil:
     """A message that nobody is there to read: it has its offset and is not kept."""
     store_release(&log.next_offset, log.next_offset + 1)
@@ -175,6 +186,7 @@ cdef void log_trim(Log *log, uint64_t keep_from_sequence) noexcept nogil:
         log.head = segment.next
         if segment.pins:
             segment.unlinked = True
+            add_fetch(&log.pool.pinned_bytes, <int64_t>segment.block_bytes)
         else:
             pool_release(log.pool, segment)
     if log.head == NULL:
@@ -235,6 +247,7 @@ cdef bint log_append_partial(Log *log, Partial *partial, uint8_t opcode, uint64_
     if segment != NULL:
         payload = segment.data + FRAME_HEADER_MAX
     if header_bytes + payload_bytes <= class_capacity(SIZE_CLASSES - 1):
+        log_retire(log, now_ns)
         if not log_append(log, opcode, payload, payload_bytes, log_wish(log, header_bytes + payload_bytes), now_ns):
             return False
         partial_drop(log.pool, partial)

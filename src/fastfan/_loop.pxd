@@ -69,6 +69,8 @@ cdef struct Loop:
     bint ticking
     bint over_limit             # at the last look
     uint64_t short_ns           # how long publishers have been waiting for memory
+    uint64_t call_at_ns         # when a tick was asked to come early for; 0: none was
+    uint64_t review_at_ns       # when a review that somebody waits for may be; 0: nobody waits for one
     uint64_t tick_due_ns        # when a tick that still waits was due; 0: none
     uint64_t beat_due_ns        # the same of a beat, whose terms follow
     uint64_t ping_interval_ns

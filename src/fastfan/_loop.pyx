@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from posix.unistd cimport usleep
 
-from fastfan._clocks cimport clocks_judge
+from fastfan._clocks cimport clocks_judge, clocks_on_tick
 from fastfan._connection cimport (
     connection_abandon, connection_end, connection_flush, connection_receive, connections_bury, connections_read_on,
 )
@@ -218,7 +218,7 @@ cdef int poll_once(Loop *loop, int timeout_ms) noexcept nogil:
     loop.now_ns = clock_ns()
     for index in range(count):
         if events[index].token == POLLER_TICK:
-            loop.tick_due_ns = loop.now_ns
+            clocks_on_tick(loop)
         elif events[index].token != POLLER_WAKE:
             on_ready(loop, events[index].token, events[index].ready)
     return count

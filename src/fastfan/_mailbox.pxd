@@ -62,6 +62,7 @@ cdef struct Inbox:
     DirtyLink *dirty
     DirtyLink *dirty_last
     bint nudged                 # something that the loop waits for may have changed
+    uint64_t review_asked       # exchanged: a publisher waits for a review of one of its views
     uint64_t asleep             # exchanged: who finds 1 wakes the loop
     poller *waker
 

@@ -2,13 +2,14 @@
 
 from fastfan._clocks cimport clocks_start
 from fastfan._connection cimport (
-    connection_abandon, connection_end, connection_flush, connection_leave_view, connection_receive, connection_return,
-    note_live,
+    connection_abandon, connection_end, connection_flush, connection_leave_view, connection_note_left,
+    connection_receive, connection_return, note_live,
 )
 from fastfan._cursor cimport (
     ATTACHED, CAUSE_ABORTED, CAUSE_RESET, CLOSING, GONE, LANE_ENDED, OPEN, PEER_CLOSED, POLICY_LATEST, POLICY_SKIP,
     ROLE_SUBSCRIBER, Sink, TopicState, cursor_abandon, cursor_admit, view_trim,
 )
+from fastfan._lag cimport lag_skip_to_newest
 from fastfan._lane cimport lane_drop, lane_take
 from fastfan._limits cimport limits_answer_room
 from fastfan._mailbox cimport (
@@ -18,6 +19,7 @@ from fastfan._mailbox cimport (
 from fastfan._pool cimport pool_short
 from fastfan._sink cimport sink_free_buffers, sink_move, sink_queue_close, sink_queue_control
 from fastfan._table cimport table_find
+from fastfan._waitlist cimport waitlist_remove
 
 
 cdef extern from "poller.h" nogil:
@@ -119,13 +121,17 @@ cdef void close(Loop *loop, Sink *sink, Command *command) noexcept nogil:
     if sink.state == OPEN and command.a != THEN_DISCARD:
         # What was published before it: this may be the same round, and the fan-out of it comes later.
         connection_flush(loop, sink)
+        if sink.blocked and sink.topic.policy == POLICY_LATEST:
+            # From now on it is sent all that it is owed: of messages, the newest.
+            lag_skip_to_newest(sink)
     discards = command.a == THEN_DISCARD or sink.lane == LANE_ENDED
     if not sink_move(sink, PEER_CLOSED if discards else CLOSING):
         return
     sink.close_left_ns = command.c if command.c else loop.close_deadline_ns
     if command.data_bytes:
         sink_queue_close(sink, command.data, command.data_bytes, command.b != 0)
-        note_live(loop, sink.view)
+        if not sink.in_view:
+            connection_note_left(loop, sink)
     if discards:
         if sink.close == NULL and not sink.close_sent:
             # Without a Close of ours the stream ends where it stands, perhaps inside a frame.
@@ -134,6 +140,7 @@ cdef void close(Loop *loop, Sink *sink, Command *command) noexcept nogil:
             sink_free_buffers(sink)
             sink.write_dead = True
         lane_drop(loop, sink)
+        waitlist_remove(sink)
         # What Python may still hold of it is of no use any more.
         connection_return(loop, sink)
         sink.readable = True

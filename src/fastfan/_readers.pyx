@@ -32,6 +32,7 @@ from fastfan._cursor cimport (
 )
 from fastfan._lag cimport lag_decide_pacing, lag_paced_without
 from fastfan._mailbox cimport inbox_nudge
+from fastfan._place cimport place_newest
 from fastfan._readers_lag cimport (
     readers_is_over, readers_review, readers_review_due, readers_skip_to_newest,
 )
@@ -180,7 +181,7 @@ cdef void let_go(ReaderState *reader) noexcept nogil:
 cdef void unpace(TopicState *topic) noexcept nogil:
     """Fewer lag. Publishers that need not wait any more are on the loops, which look again."""
     cdef uint32_t index
-    if load_acquire(&topic.paced) and lag_decide_pacing(topic):
+    if load_acquire(&topic.paced) and lag_decide_pacing(topic, True):
         for index in range(topic.loops):
             inbox_nudge(topic.views[index].inbox)
 
@@ -352,11 +353,16 @@ cdef bint readers_finish(ReaderState *reader, ReadBatch *batch) noexcept nogil:
     cdef TopicState *topic = reader.topic
     cdef bint paced = load_acquire(&topic.paced)
     cdef Segment *head
+    cdef Place newest
     mutex_lock(&topic.log.lock)
     head = topic.log.head
     reader.busy = False
     if batch.messages:
         advance(reader, batch)
+    if topic.policy == POLICY_LATEST and not reader.cause and reader.position < topic.log.end_position:
+        # It came during the batch, when the reader could not jump.
+        if place_newest(&topic.log, &newest):
+            readers_jump(reader, &newest)
     if reader.cause:
         let_go(reader)
     elif reader.position == topic.log.end_position:

@@ -48,9 +48,13 @@ cdef bint readers_review(TopicState *topic, uint64_t now_ns) noexcept nogil:
     cdef uint64_t moving = 0
     cdef uint64_t lagging = 0
     cdef uint64_t over = 0
+    cdef bint fewer
     while reader != NULL:
         following = reader.next
-        if not judge(reader, now_ns):
+        if judge(reader, now_ns):
+            # One in the middle of a batch lets go later, and then must not be taken from the sums again.
+            reader.moving = reader.lagging = reader.over = False
+        else:
             reader.moving = now_ns - min(reader.took_ns, now_ns) < MOVING_NS
             reader.lagging = reader.moving and topic.log.end_position - reader.position > topic.pace_lag_bytes
             reader.over = reader.moving and topic.policy == POLICY_BLOCK and readers_is_over(reader, now_ns)
@@ -58,12 +62,13 @@ cdef bint readers_review(TopicState *topic, uint64_t now_ns) noexcept nogil:
             lagging += reader.lagging
             over += reader.over
         reader = following
+    fewer = lagging < view.lagging or over < view.over
     store_release(&view.moving, moving)
     store_release(&view.lagging, lagging)
     store_release(&view.over, over)
     store_release(&view.reviewed_end, topic.log.end_position)
     view.review_at_ns = now_ns + max(<uint64_t>REVIEW_EVERY_NS, REVIEW_SHARE * (clock_ns() - min(now_ns, clock_ns())))
-    return lag_decide_pacing(topic)
+    return lag_decide_pacing(topic, fewer)
 
 
 cdef bint judge(ReaderState *reader, uint64_t now_ns) noexcept nogil:

@@ -25,15 +25,16 @@ Called by the I/O thread that owns the sink; nothing here calls back.
 """
 
 from libc.errno cimport EAGAIN
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memmove
 
 from fastfan._cursor cimport (
     ATTACHED, CLOSING, CONDEMNED, FREE, GONE, OPEN, PEER_CLOSED, PING_QUEUED, PING_TAKEN,
     cursor_advance, cursor_boundary, cursor_drop_rest, cursor_leave, cursor_settle,
 )
 from fastfan._pool cimport Segment
-from fastfan._sync cimport load_acquire, load_acquire_pointer
+from fastfan._sync cimport add_fetch, load_acquire, load_acquire_pointer
 
 
 cdef extern from "sys/uio.h" nogil:
@@ -46,6 +47,7 @@ cdef extern from "wire.h" nogil:
 
 cdef enum:
     PARTS_MAX = 64      # 16 MiB of the largest segments: far more than a socket takes at once
+    CONTROL_MAX = 1 << 20   # bytes of control frames that wait; whose client leaves so many unread is read no more
 
 
 cdef struct Gather:
@@ -89,23 +91,49 @@ cdef uint32_t sink_control_left(Sink *sink) noexcept nogil:
 
 cdef bint sink_queue_control(Sink *sink, const uint8_t *data, uint32_t data_bytes) noexcept nogil:
     """Copies control frames behind those that wait. False: after a Close, on a dead sink, or no memory."""
-    cdef uint8_t *grown
-    cdef uint32_t room = sink.control_bytes + data_bytes
     if sink.close != NULL or sink.close_sent or sink.write_dead:
         return False
     if data_bytes == 0:
         return True
-    if room > sink.control_room:
-        room = max(room, 2 * sink.control_room)     # a chunk may hold thousands of pings
-        grown = <uint8_t *>realloc(sink.control, room)
-        if grown == NULL:
-            return False
-        sink.control, sink.control_room = grown, room
+    if not make_control_room(sink, data_bytes):
+        return False
     if sink.control_bytes == 0:
         sink.boundary = cursor_boundary(sink)
     memcpy(sink.control + sink.control_bytes, data, data_bytes)
     sink.control_bytes += data_bytes
     return True
+
+
+cdef bint make_control_room(Sink *sink, uint32_t data_bytes) noexcept nogil:
+    cdef size_t room = <size_t>sink_control_left(sink) + data_bytes
+    cdef uint8_t *grown
+    if sink.control_bytes + <size_t>data_bytes <= sink.control_room:
+        return True
+    if sink.control_sent:
+        # What is sent goes, or a peer that always leaves a little unread would make it grow for ever.
+        sink.control_bytes -= sink.control_sent
+        memmove(sink.control, sink.control + sink.control_sent, sink.control_bytes)
+        sink.control_sent = 0
+    if room <= sink.control_room:
+        return True
+    room = max(room, 2 * <size_t>sink.control_room)     # a chunk may hold thousands of pings
+    if room > CONTROL_MAX:
+        return False
+    grown = <uint8_t *>realloc(sink.control, room)
+    if grown == NULL:
+        return False
+    add_fetch(&sink.topic.log.pool.used_bytes, <int64_t>(room - sink.control_room))
+    sink.control, sink.control_room = grown, <uint32_t>room
+    return True
+
+
+cdef void drop_control(Sink *sink) noexcept nogil:
+    if sink.control == NULL:
+        return
+    add_fetch(&sink.topic.log.pool.used_bytes, -<int64_t>sink.control_room)
+    free(sink.control)
+    sink.control = NULL
+    sink.control_bytes = sink.control_sent = sink.control_room = 0
 
 
 cdef bint sink_queue_close(Sink *sink, const uint8_t *data, uint32_t data_bytes, bint after_log) noexcept nogil:
@@ -137,10 +165,9 @@ cdef bint sink_owes(Sink *sink) noexcept nogil:
 
 
 cdef void sink_free_buffers(Sink *sink) noexcept nogil:
-    free(sink.control)
+    drop_control(sink)
     free(sink.close)
-    sink.control = sink.close = NULL
-    sink.control_bytes = sink.control_sent = sink.control_room = 0
+    sink.close = NULL
     sink.close_bytes = sink.close_taken = 0
 
 
@@ -226,9 +253,7 @@ cdef void note_taken(Sink *sink, uint64_t taken) noexcept nogil:
         taken -= step
         if sink.control_sent < sink.control_bytes:
             return
-        free(sink.control)
-        sink.control = NULL
-        sink.control_bytes = sink.control_sent = sink.control_room = 0
+        drop_control(sink)
         if sink.ping == PING_QUEUED:
             sink.ping, sink.pong_waited_ns = PING_TAKEN, 0
     if sink.close != NULL:

@@ -249,7 +249,7 @@ cdef Appended append_batch(TopicState *state, Batch *batch, bint strict) noexcep
         piece += 1
     piece = batch.pieces
     mutex_lock(&state.log.lock)
-    log_foresight(&state.log, &foresight, batch.frame_bytes)
+    log_foresight(&state.log, &foresight, batch.frame_bytes, now_ns)
     if strict and not batch_fits(state, batch, &foresight):
         outcome = OVER_LIMIT
     while outcome == APPENDED and piece < end:

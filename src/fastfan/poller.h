@@ -47,8 +47,8 @@ int poller_pending(struct poller *poller);
  * the same one. It has looked when this returns; from then on, where the kernel has no such descriptor, a thread looks,
  * and the host may learn of a socket some microseconds later than poller_wait() would. */
 int poller_fileno(struct poller *poller);
-/* A tick every `interval_ns` from now on; 0 ends it. */
-int poller_tick(struct poller *poller, uint64_t interval_ns);
+/* A tick in `first_ns`, and from then on every `interval_ns`; with 0 there are none from now on. */
+int poller_tick(struct poller *poller, uint64_t first_ns, uint64_t interval_ns);
 
 /* From now on waits of the calling thread end when they are due, not some 50 us later, at the cost of wake-ups. */
 void poller_precise(void);

@@ -106,9 +106,12 @@ void poller_wake(struct poller *poller) { notifier_signal(poller->wake_fd); }
 
 int poller_fileno(struct poller *poller) { return poller->fd; }
 
-int poller_tick(struct poller *poller, uint64_t interval_ns) {
-    struct timespec step = {.tv_sec = (time_t)(interval_ns / 1000000000u), .tv_nsec = (long)(interval_ns % 1000000000u)};
-    struct itimerspec timer = {.it_interval = step, .it_value = step};
+static struct timespec to_timespec(uint64_t ns) {
+    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+}
+
+int poller_tick(struct poller *poller, uint64_t first_ns, uint64_t interval_ns) {
+    struct itimerspec timer = {.it_interval = to_timespec(interval_ns), .it_value = to_timespec(first_ns)};
     return timerfd_settime(poller->tick_fd, 0, &timer, NULL) == 0 ? 0 : -errno;
 }
 

@@ -151,11 +151,11 @@ void poller_rearm(struct poller *poller, int fd, uint32_t ready) {
     mutex_unlock(&set->lock);
 }
 
-int poller_tick(struct poller *poller, uint64_t interval_ns) {
+int poller_tick(struct poller *poller, uint64_t first_ns, uint64_t interval_ns) {
     struct poll_set *set = poller->set;
     mutex_lock(&set->lock);
     set->tick_ns = interval_ns;
-    set->tick_due_ns = clock_ns() + interval_ns;
+    set->tick_due_ns = clock_ns() + first_ns;
     changed(set);
     mutex_unlock(&set->lock);
     return 0;

@@ -8,9 +8,9 @@ enum { FIN = 0x80, RESERVED = 0x70, OPCODE = 0x0f, MASKED = 0x80, LENGTH = 0x7f,
 enum { KNOWN = 7u << SCAN_CONTINUATION | 7u << SCAN_CONTROL };
 
 /* Section 5.5: a control frame is never a fragment, and its length needs no more than 7 bits. */
-static int is_well_formed(uint8_t first, uint8_t second) {
+static int may_begin(uint8_t first, uint8_t second) {
     uint8_t opcode = first & OPCODE;
-    if ((first & RESERVED) || !(KNOWN >> opcode & 1) || !(second & MASKED)) return 0;
+    if (!(KNOWN >> opcode & 1)) return 0;
     return opcode < SCAN_CONTROL || ((first & FIN) && (second & LENGTH) <= SCAN_CONTROL_MAX);
 }
 
@@ -24,11 +24,12 @@ static int read_length(const uint8_t *data, size_t bytes, uint64_t *payload_byte
 
 enum scan scan_header(const uint8_t *data, size_t have, struct client_frame *frame) {
     if (have < 2) return SCAN_MORE;
-    if (!is_well_formed(data[0], data[1])) return SCAN_MALFORMED;
+    if (!may_begin(data[0], data[1])) return SCAN_MALFORMED;
     uint8_t short_length = data[1] & LENGTH;
     size_t wide_bytes = short_length <= SCAN_CONTROL_MAX ? 0 : short_length == 126 ? 2 : 8;
     frame->payload_bytes = short_length;
     if (have < 2 + wide_bytes) return SCAN_MORE;
+    if ((data[0] & RESERVED) || !(data[1] & MASKED)) return SCAN_MALFORMED;
     if (wide_bytes && !read_length(data + 2, wide_bytes, &frame->payload_bytes)) return SCAN_MALFORMED;
     if (have < 2 + wide_bytes + KEY_BYTES) return SCAN_MORE;
     frame->fin = data[0] & FIN;

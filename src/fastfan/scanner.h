@@ -31,7 +31,8 @@ enum scan {
     SCAN_FRAME,         /* a header is here, and well-formed; its payload may not be */
     SCAN_MORE,          /* the header is cut */
     SCAN_MALFORMED      /* RSV bits, opcode, no mask, a length not in its shortest form or over 63 bits, a control frame
-                           against 5.5: said as soon as the two bytes, or the length behind them, are here */
+                           against 5.5: said as soon as the two bytes, and the length behind them, are here, as wsproto
+                           says it; of an opcode, and of control frames, as soon as the two bytes are */
 };
 
 struct client_frame {

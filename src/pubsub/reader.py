@@ -34,6 +34,8 @@ class Reader(AsyncIterator[bytes | str]):
     def __init__(self, desk: Desk, topic: fastfan.Topic) -> None:
         self._desk = desk
         self._cursor = desk.open(topic, self)
+        # What is taken out of the log cannot be skipped any more.
+        self._batch_messages = 1 if topic.policy == "latest" else _BATCH_MESSAGES
         self._messages: deque[tuple[int, bytes | str]] = deque()
         self._told = asyncio.Event()
         self._ending = False
@@ -94,7 +96,7 @@ class Reader(AsyncIterator[bytes | str]):
 
     def _fill(self) -> bool:
         try:
-            self._messages.extend(self._cursor.read(_BATCH_MESSAGES, max_bytes=_BATCH_BYTES))
+            self._messages.extend(self._cursor.read(self._batch_messages, max_bytes=_BATCH_BYTES))
         except fastfan.TooFarBehind as error:
             self.close()
             raise TooFarBehind(str(error)) from None

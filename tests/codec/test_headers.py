@@ -55,10 +55,15 @@ def test_a_client_header_is_read_once_it_is_whole(codec: Codec, opcode: int, len
     assert codec.scan(header) == codec.scan(header + b"payload") == (Scan.FRAME, expected)
 
 
-def test_any_two_bytes_that_cannot_begin_a_frame_are_malformed_at_once(codec: Codec) -> None:
+def test_what_cannot_begin_a_frame_is_malformed_when_its_length_is_here(codec: Codec) -> None:
+    """As wsproto has it: an opcode that is none, or a control frame that may not be, with the first two bytes."""
+    lengths = {126: b"\x01\x00", 127: b"\0\0\0\0\0\1\0\0"}
     for first, second in itertools.product(range(256), repeat=2):
-        expected = Scan.MALFORMED if is_wrong(first, second) else Scan.MORE
-        assert codec.scan(bytes([first, second]))[0] == expected, (first, second)
+        begin, length = bytes([first, second]), lengths.get(second & 0x7F, b"")
+        at_once = not length or first & 0x0F not in OPCODES or first & 0x0F >= CLOSE
+        wrong = is_wrong(first, second)
+        assert codec.scan(begin)[0] == (Scan.MALFORMED if wrong and at_once else Scan.MORE), (first, second)
+        assert codec.scan(begin + length)[0] == (Scan.MALFORMED if wrong else Scan.MORE), (first, second)
 
 
 @pytest.mark.parametrize(

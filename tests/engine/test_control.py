@@ -7,6 +7,7 @@ import pytest
 from fastfan import DUPLEX, PUBLISHER, Topic
 from tests.support.engine import Rig
 from tests.support.frames import BINARY, CLOSE, PING, PONG, frame, parse
+from tests.support.rawclient import frame as client_frame
 from tests.support.sockets import Pair
 
 PING_FRAME = frame(b"", PING)
@@ -146,6 +147,38 @@ def test_a_full_control_backlog_stops_the_reading_until_it_has_drained(rig: Rig,
 
 
 # --- Close -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.hosted
+def test_who_always_leaves_a_little_unread_does_not_make_what_waits_grow(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(lane_bytes=1 << 20)
+    peer = rig.connect_slow(rig.engine.topic("/control"), PUBLISHER)
+    ping, pong_bytes = client_frame(bytes(125), PING), len(frame(bytes(125), PONG))
+    peer.socket.setblocking(False)
+    sent = got = 0
+
+    def send() -> bool:
+        nonlocal sent
+        try:
+            assert peer.socket.send(ping) == len(ping)  # a unix socket takes all of so little, or nothing
+        except BlockingIOError:
+            return False
+        sent += 1
+        rig.settle()
+        return True
+
+    largest = 0
+    for _ in range(3000):
+        while send():
+            continue
+        # A third of what is under way: so the engine always has some left, and reads on.
+        for _ in range(max(1, (sent - got // pong_bytes) // 3)):
+            got += peer.drain(pong_bytes)
+            rig.settle()
+        peer.got.clear()
+        largest = max(largest, rig.memory_bytes)
+    assert got > 4 << 20
+    assert largest < 256 * 1024
 
 
 def test_close_waits_for_the_end_of_the_frame_and_nothing_follows_it(rig: Rig, topic: Topic) -> None:

@@ -203,6 +203,7 @@ def test_closing_in_the_parent_ends_the_streams_while_the_child_lives(
     os.kill(child.pid, 0)  # it lives
 
 
+@pytest.mark.threaded_child
 def test_a_child_makes_an_engine_of_its_own(rig: Rig, topic: Topic, forked: Callable[..., Child]) -> None:
     peer = rig.connect(topic)
 

@@ -426,6 +426,23 @@ def test_so_does_one_that_goes_on_a_byte_at_a_time_or_in_empty_fragments(make_ri
         assert rig.condemned(peer) == Cause.MESSAGE_TIMEOUT
 
 
+def test_who_leaves_its_pongs_unread_has_no_longer_than_others(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(lane_bytes=LANE, message_timeout=0.2)
+    peer = rig.connect(rig.engine.topic("/x"), PUBLISHER, unix_pair(send_buffer=0))
+    peer.send(frame(bytes(30_000), fin=False))
+    peer.socket.setblocking(False)
+    ping = frame(bytes(125), PING)
+
+    def is_condemned() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            while peer.socket.send(ping):
+                continue
+        return rig.condemned(peer) is not None
+
+    rig.until(is_condemned)
+    assert rig.condemned(peer) == Cause.MESSAGE_TIMEOUT
+
+
 def test_nobodys_message_is_late_before_its_first_byte(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(lane_bytes=LANE, message_timeout=0.05)
     peers = [rig.connect(rig.engine.topic("/x"), role) for role in (PUBLISHER, PUBLISHER, SUBSCRIBER)]
@@ -451,6 +468,26 @@ def test_to_announce_much_costs_nothing(ends: Ends) -> None:
     before = ends.rig.memory_bytes
     ends.send(frame(b"", announced=LANE) + b"x")
     assert ends.rig.memory_bytes <= before + 4096
+
+
+def test_nor_does_what_comes_of_it_byte_by_byte(ends: Ends) -> None:
+    before = ends.rig.memory_bytes
+    ends.send(frame(b"", announced=LANE) + b"x")
+    for _ in range(100):
+        ends.send(b"y")
+    assert ends.rig.memory_bytes <= before + 4096
+
+
+def test_room_for_a_message_in_fragments_doubles(ends: Ends) -> None:
+    """A frame's length says nothing of the message's, and growing by a fragment at a time would copy without end."""
+    held = {ends.rig.memory_bytes}
+    ends.send(frame(bytes(1000), fin=False))
+    for _ in range(900):
+        ends.send(frame(bytes(1000), CONTINUATION, fin=False))
+        held.add(ends.rig.memory_bytes)
+    assert len(held) < 12
+    ends.send(frame(b"", CONTINUATION))
+    ends.expect(bytes(901_000))
 
 
 @pytest.mark.parametrize("step", [1000, 8192, 40_000, 100_000])

@@ -8,7 +8,8 @@ import pytest
 
 from fastfan import DUPLEX, PUBLISHER, Cause, MisuseError
 from tests.support.engine import Peer, Rig
-from tests.support.frames import frame
+from tests.support.frames import BINARY, CLOSE, PING, PONG, frame, parse
+from tests.support.rawclient import frame as client_frame
 from tests.support.sockets import tcp_pair, unix_pair
 
 MakeRig = Callable[..., Rig]
@@ -100,9 +101,22 @@ def test_skip_goes_on_with_what_is_young_enough(rig: Rig) -> None:
     young = [b"young%d" % number + bytes(6000) for number in range(20)]
     topic.publish_many(young)
     rig.watch(0.02, that=lambda: topic.skips == 0)
-    rig.until(lambda: topic.skips)
+    rig.until(lambda: topic.skipped_messages >= 20)
     peer.expect(frame(BEGUN), *map(frame, young))
     assert topic.skipped_messages == 20
+
+
+@pytest.mark.parametrize("size", [10, 100, 1000])
+def test_the_age_of_small_messages_is_known_as_well(rig: Rig, size: int) -> None:
+    topic = rig.engine.topic("/skip", policy="skip", max_lag_age=0.4)
+    peer = rig.connect_in_mid_frame(topic, BEGUN)
+    topic.publish_many([bytes(size)] * 20)
+    pause(0.3)
+    young = [bytes([number]) * size for number in range(20)]
+    topic.publish_many(young)
+    rig.until(lambda: topic.skipped_messages >= 20)
+    peer.expect(frame(BEGUN), *map(frame, young))
+    assert (topic.skipped_messages, topic.skips) == (20, 1)
 
 
 def test_where_all_is_too_old_the_newest_is_left(rig: Rig) -> None:
@@ -217,6 +231,31 @@ def test_what_is_published_between_the_last_pass_and_the_moment_of_room_counts(r
     assert topic.skipped_messages == 2
 
 
+@pytest.mark.hosted
+@pytest.mark.parametrize("first", ["ping", "control frame", "close"])
+def test_the_newest_comes_first_whatever_makes_it_be_sent(make_rig: MakeRig, first: str) -> None:
+    """Not only the fan-out sends: so do a ping that is to be answered, a frame of the shell's, and the end."""
+    rig = make_rig(close_deadline=0.04, write_timeout=30.0, lane_bytes=1 << 20)
+    topic = rig.engine.topic("/latest", policy="latest")
+    begun = bytes(7000)
+    peer = rig.connect_in_mid_frame(topic, begun)
+    topic.publish(b"1")
+    rig.settle()
+    peer.drain()  # the socket has room from here on, and the engine does not know it yet
+    if first == "ping":
+        peer.send(client_frame(b"p", PING))
+    topic.publish_many([b"%d" % number for number in range(2, 10)])
+    if first == "control frame":
+        rig.engine.send(peer.token, frame(b"p", PONG))
+    if first == "close":
+        rig.engine.end(peer.token, frame(b"", CLOSE), after_log=True)
+    rig.settle()
+    peer.drain()
+    frames, rest = parse(peer.take())
+    assert rest == b"" and [payload for opcode, payload in frames if opcode == BINARY] == [begun, b"9"]
+    assert topic.skipped_messages == 8
+
+
 def test_latest_needs_no_bound_and_holds_no_old_log(rig: Rig) -> None:
     topic = rig.engine.topic("/latest", policy="latest", max_lag_bytes=1000, max_lag_messages=1, max_lag_age=0.01)
     peer = rig.connect_in_mid_frame(topic, BEGUN)
@@ -244,6 +283,26 @@ def test_at_the_memory_limit_the_farthest_is_closed_under_every_policy(make_rig:
     peer = rig.connect_in_mid_frame(topic, BEGUN)
     topic.publish_many([bytes(1_200_000)], strict=False)
     assert rig.until_condemned(peer) == Cause.MEMORY
+
+
+def test_frames_that_slow_sockets_have_begun_cost_those_their_place_and_nobody_else(make_rig: MakeRig) -> None:
+    """Under `latest` the log is empty, and what fills the memory are frames that must be finished."""
+    rig = make_rig(max_memory_bytes=8 << 20)
+    images, chat = rig.engine.topic("/images", policy="latest"), rig.engine.topic("/chat", policy="block")
+    others = [rig.connect_in_mid_frame(chat, BEGUN) for _ in range(5)]
+    slow: list[Peer] = []
+    while not any(rig.condemned(peer) for peer in slow):
+        assert len(slow) < 20
+        slow.append(rig.connect_slow(images))
+        images.publish_many([bytes(1 << 20)], strict=False)
+        rig.settle()
+    assert [rig.condemned(peer) for peer in slow].count(Cause.MEMORY) == 1
+    assert all(rig.condemned(peer) is None for peer in others)
+    victim = next(peer for peer in slow if rig.condemned(peer))
+    victim.close()
+    rig.until_departed(victim)
+    rig.until(lambda: rig.memory_bytes < 8 << 20)
+    assert sum(rig.condemned(peer) is not None for peer in slow) == 1
 
 
 # --- block ------------------------------------------------------------------------------------------------------------

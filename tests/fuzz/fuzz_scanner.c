@@ -28,10 +28,12 @@ static struct fields slowly(const uint8_t *data, size_t have) {
     unsigned length = bits(data, 9, 7), length_bytes = length == 127 ? 8 : length == 126 ? 2 : 0;
     int control = f.opcode == 8 || f.opcode == 9 || f.opcode == 10;
     f.verdict = SCAN_MALFORMED;
-    if (bits(data, 1, 3) != 0 || !known[f.opcode] || bits(data, 8, 1) != 1) return f;
-    if (control && (!f.fin || length_bytes)) return f;
+    if (!known[f.opcode] || (control && (!f.fin || length_bytes))) return f;
     f.verdict = SCAN_MORE;
     if (have < 2 + length_bytes) return f;
+    f.verdict = SCAN_MALFORMED;
+    if (bits(data, 1, 3) != 0 || bits(data, 8, 1) != 1) return f;
+    f.verdict = SCAN_MORE;
     f.payload_bytes = length_bytes ? 0 : length;
     for (unsigned i = 0; i < length_bytes; i++) f.payload_bytes = f.payload_bytes * 256 + data[2 + i];
     f.verdict = SCAN_MALFORMED;

@@ -59,6 +59,8 @@ def bad_frames(random_: random.Random) -> bytes:
     bad = random_.choice(
         [
             frame(b"x", rsv=random_.randrange(1, 8)),
+            frame(bytes(random_.choice([300, 70_000])), rsv=random_.randrange(1, 8)),
+            frame(bytes(random_.choice([300, 70_000])), masked=False),
             frame(b"x", random_.choice([3, 4, 5, 6, 7, 11, 12, 13, 14, 15])),
             frame(b"x", masked=False),
             frame(b"x", random_.choice([PING, PONG]), fin=False),
