@@ -34,6 +34,14 @@ _EMBEDDED: Final = Subject(
 )
 
 
+_MOUNTED: Final = Subject(
+    name="hub-mount",
+    command=(sys.executable, str(HERE / "programs" / "mounted.py"), "{port}"),
+    version=version("fastfan"),
+    how="a hub in Starlette under uvicorn: a cursor each, an awaited send per subscriber and message",
+)
+
+
 def _ours(suffix: str, *flags: str, how: str) -> Subject:
     return replace(_OURS, name=_OURS.name + suffix, command=(*_OURS.command, *flags), how=how)
 
@@ -61,6 +69,17 @@ _KNOWN: Final = {
     "embedded": _EMBEDDED,
     "embedded-io0": replace(
         _EMBEDDED, name="embedded-io0", command=(*_EMBEDDED.command, "--io-threads", "0"), how="without I/O threads"
+    ),
+    "hub-mount": _MOUNTED,
+    "hub-listen": replace(
+        _MOUNTED, name="hub-listen", command=(*_MOUNTED.command, "--listen"), how="the same hub on a port of its own"
+    ),
+    "starlette-by-hand": replace(
+        _MOUNTED,
+        name="starlette-by-hand",
+        command=(sys.executable, str(HERE / "rivals" / "starlette_server.py"), "{port}"),
+        version="starlette",
+        how="Starlette under uvicorn: an awaited send per subscriber and message",
     ),
 }
 

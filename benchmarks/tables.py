@@ -26,6 +26,9 @@ LABELS: Final = {
     "fastpubsub-io2": "fastpubsub, two I/O threads on one core",
     "fastpubsub-io2-spread": "fastpubsub, two I/O threads on all cores",
     "embedded-io0": "embedded, no I/O thread",
+    "starlette-by-hand": "Starlette under uvicorn, by hand",
+    "hub-mount": "a hub mounted in Starlette under uvicorn",
+    "hub-listen": "the same hub, on a port of its own",
 }
 
 Run = dict[str, Any]
@@ -85,6 +88,7 @@ TABLES: Final[dict[str, tuple[Cell, ...]]] = {
     "topics": (_CPU, _P50, _P99, *_SIDES),
     "gil": (_P50, _P99, Cell("max ms", latency_ms("latency", "max"), ",.1f")),
     "fairness": (_P50, _P99, Cell("max ms", latency_ms("latency", "max"), ",.1f"), *_SIDES),
+    "mount": (_CPU, _P50, _P99, *_SIDES),
     "visitors": (_P50, _P99, _CPU, *_SIDES),
     "engine-subscribers": (
         _FINE_CPU,

@@ -8,6 +8,8 @@ A code block says how it is checked by the word after its language, which reader
     python serves        a server without end: who subscribes gets the time of day
     python relays        a server without end: who subscribes gets what others publish
     python embeds        the same as `serves`, with the module of the cython block before it
+    python hub           pieces of one program, in the order of their page, that runs to its end
+    python hub-alone     the same, in one piece
     python with server   a piece of a coroutine, with a server of this process in the name `server`
     cython               a module that is compiled against fastfan; its first line is its file's name
     sh                   commands that exist, with flags that exist
@@ -62,6 +64,15 @@ def run_to_its_end(block: Block, server: RunningServer, folder: Path) -> None:
 def test_a_program_runs_to_its_end(block: Block, tmp_path: Path) -> None:
     with running_server() as server:
         run_to_its_end(block, server, tmp_path)
+
+
+def test_the_pieces_of_a_web_application_run_together(tmp_path: Path) -> None:
+    file = tmp_path / "application.py"
+    for how in ("hub", "hub-alone"):
+        file.write_text("\n".join(block.text for block in blocks("python", how)))
+        with Program(str(file)) as program:
+            finished = program.finish()
+        assert (finished.code, finished.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("block", blocks("python", "publishes"), ids=str)
@@ -134,7 +145,7 @@ async def test_a_piece_of_a_coroutine_runs(block: Block) -> None:
 
 
 def test_every_python_block_is_checked() -> None:
-    known = {"", "publishes", "subscribes", "serves", "relays", "embeds", "with server"}
+    known = {"", "publishes", "subscribes", "serves", "relays", "embeds", "hub", "hub-alone", "with server"}
     assert {block.how for block in blocks("python")} <= known
 
 
@@ -183,11 +194,14 @@ async def test_a_browser_would_get_what_the_page_shows(block: Block) -> None:
     found = re.search(r'new WebSocket\("([^"]+)", "([^"]+)"\)', block.text)
     assert found
     async with pubsub.serve(port=0) as server:
-        url = found[1].replace("ws://127.0.0.1:8080", server.url)
+        url = re.sub(r"ws://127\.0\.0\.1:80[08]0", server.url, found[1])
         origin = websockets.Origin(server.url.replace("ws", "http", 1))
         protocol = websockets.Subprotocol(found[2])
         async with websockets.connect(url, origin=origin, subprotocols=[protocol]) as peer:
-            await peer.send("hello")
+            if found[2] == "pubsub.subscriber":
+                server.publish(url.removeprefix(server.url), "hello")
+            else:
+                await peer.send("hello")
             assert (await peer.recv(), peer.subprotocol) == ("hello", found[2])
 
 
@@ -251,7 +265,7 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "make": check_make,
     "python": check_python,
 }
-OTHERS = {"docker", "jq", "pip", "sysctl", "tail", "ulimit"}
+OTHERS = {"docker", "jq", "pip", "sysctl", "tail", "ulimit", "uvicorn"}
 
 
 @pytest.mark.parametrize(("place", "words"), [pytest.param(*each, id=each[0]) for each in commands()])

@@ -160,6 +160,7 @@ CLASSES = {
     "topic": fastfan.Topic,
     "reader": fastfan.Reader,
     "server": pubsub.Server,
+    "hub": pubsub.Hub,
     "publisher": pubsub.Publisher,
     "subscriber": pubsub.Subscriber,
 }
@@ -185,6 +186,7 @@ def test_members_between_backticks_exist() -> None:
         ("topic", "embedding.md"),
         ("reader", "embedding.md"),
         ("server", "embedding.md"),
+        ("hub", "web-applications.md"),
         ("publisher", "clients.md"),
     ],
 )

@@ -1,7 +1,7 @@
 """Who may import whom. The table is docs/architecture.md's; any other arrow fails here.
 
     command ──► shell ──► engine            clients ──► sans-IO
-       │          └─────► sans-IO
+       │          └─────► sans-IO           mounts ───► shell
        └──► everything
 """
 
@@ -26,6 +26,7 @@ RINGS = {
         *("arrival", "broker", "census", "desk", "eventstream", "inprocess", "listening", "reader", "server"),
         *("session", "stats"),
     },
+    "mounts": {"aiohttp", "asgi", "channel", "hub"},
     "command": {"__main__", "bench", "cli"},
     "face": {"__init__"},
 }
@@ -34,19 +35,20 @@ MAY_IMPORT = {
     "sans-IO": {"sans-IO"},
     "engine": {"engine"},
     "shell": {"shell", "sans-IO", "engine"},
+    "mounts": {"mounts", "shell", "sans-IO", "engine"},
     "clients": {"clients", "sans-IO"},
     "command": {"command", "shell", "clients", "sans-IO", "engine", "face"},
-    "face": {"shell", "clients", "sans-IO"},
+    "face": {"shell", "mounts", "clients", "sans-IO"},
 }
 
 # Beyond the standard library, and what of it a ring goes without.
-PACKAGES = {"sans-IO": {"wsproto", "h11"}, "command": {"click"}}
+PACKAGES = {"sans-IO": {"wsproto", "h11"}, "mounts": {"aiohttp"}, "command": {"click"}}
 GOES_WITHOUT = {"sans-IO": {"asyncio", "socket", "time"}, "engine": {"asyncio"}}
 
 CYTHON_ITSELF = {"cpython", "cython", "libc", "posix"}  # what every Cython module may cimport
 
 # One importer each, whatever its ring.
-ONLY_IMPORTER = {"wsproto": "pubsub.connection"}
+ONLY_IMPORTER = {"wsproto": "pubsub.connection", "aiohttp": "pubsub.aiohttp"}
 ONLY_IMPORTING_RING = {"fastfan.load": "command"}
 
 

@@ -37,7 +37,7 @@ async def handle(socket: WebSocket) -> None:
         topic.add(socket)
     while (message := await socket.receive())["type"] == "websocket.receive":
         if publishes:
-            await broadcast(topic, message | {"type": "websocket.send"})
+            await broadcast(topic, {**message, "type": "websocket.send"})
     topic.discard(socket)
 
 

@@ -11,6 +11,7 @@ from benchmarks.workloads import (
     gil,
     idle,
     ingest,
+    mount,
     paced,
     stalled,
     storm,
@@ -35,5 +36,6 @@ BENCHMARKS: Final[dict[str, ModuleType]] = {
         topics,
         gil,
         visitors,
+        mount,
     )
 }

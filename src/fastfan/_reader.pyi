@@ -52,6 +52,9 @@ class Reader:
     def offset(self) -> int:
         """The offset of the next message it gets; where it has ended, of the first that it did not get."""
     @property
+    def cause(self) -> int:
+        """Why it ended, a Cause: TOO_FAR_BEHIND, MEMORY, CLOSED by close(), ABORTED with the engine; 0 before that."""
+    @property
     def paced_for_others(self) -> bool:
         """Whether publishers of the topic are held back, and would be without this reader: what a publisher asks that
         reads the topic by it, for nobody has to wait for himself."""

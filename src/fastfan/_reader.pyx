@@ -219,6 +219,10 @@ cdef class Reader:
         return self.look().offset
 
     @property
+    def cause(self):
+        return self.look().cause
+
+    @property
     def paced_for_others(self):
         return not self.topic.core.shared.orphaned and readers_paced_for_others(&self.state)
 

@@ -19,6 +19,7 @@ from pubsub.errors import (
 )
 from pubsub.events import Event, EventType
 from pubsub.eventstream import EventStream
+from pubsub.hub import Hub
 from pubsub.options import Options
 from pubsub.overflow import OverflowRule
 from pubsub.publisher import Publisher
@@ -37,6 +38,7 @@ __all__ = [
     "Event",
     "EventStream",
     "EventType",
+    "Hub",
     "MisuseError",
     "NoPong",
     "Options",

@@ -21,7 +21,6 @@ from fastfan import Overloaded
 from fastfan._upgrade import scan_upgrade
 from pubsub.connection import Connection, ServerUpgrade
 from pubsub.handshake import Admission, Refusal, Request, admit
-from pubsub.overflow import GAPS
 from pubsub.session import Session, Sessions, new_uid
 
 if TYPE_CHECKING:
@@ -152,14 +151,10 @@ class Door:
 
     def _hand_over(self, arrival: _Arrival, upgrade: ServerUpgrade, admission: Admission) -> None:
         topic = self._broker.topic(admission.topic)
-        token, epoch, offset = self._engine.attach(topic, role=admission.role.value)
+        token, _epoch, offset = self._engine.attach(topic, role=admission.role.value)
         session = Session(token, topic, admission.role, admission.name, new_uid())
-        headers = [(b"pubsub-client-id", session.client_id.encode("ascii")), (b"pubsub-epoch", b"%d" % epoch)]
-        if topic.policy not in GAPS:
-            # Where messages may be skipped nobody can count.
-            headers.append((b"pubsub-offset", b"%d" % offset))
         try:
-            head = upgrade.accept(subprotocol=admission.subprotocol, headers=headers)
+            head = upgrade.accept(subprotocol=admission.subprotocol, headers=session.headers(offset))
         except BaseException:
             # Else its cursor would hold the log for ever.
             self._engine.abort(token)

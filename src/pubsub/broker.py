@@ -41,6 +41,7 @@ class Broker:
         # Its terms are looked up when it is made: rules are matched one by one, and this is called for every message.
         if topic is None:
             topic = self.engine.topic(path, **self.options.lag_terms(path)._asdict())
+            self.sweep(0.0)
         return topic
 
     def sweep(self, step: float) -> None:
@@ -54,6 +55,11 @@ class Broker:
         swept = self.engine.sweep_topics(linger, most)
         self._topics_swept = self.engine.stats()["topics"]
         self._until_sweep = 0.0 if swept else min(_SWEEP_EVERY, linger * _SWEEP_SHARE)
+
+    def close(self) -> None:
+        """Ends the engine and every stream of events. Whoever takes the engine's events has stopped watching them."""
+        self.engine.close()
+        self.streams.close()
 
     def stats(self) -> Stats:
         engine, census = self.engine.stats(), self.census

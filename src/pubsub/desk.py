@@ -109,6 +109,10 @@ class Desk:
 
     # --- the end ---
 
+    def abandon(self) -> None:
+        """Its loop has ended without it: gives the descriptor back. Any thread."""
+        self._queue.close()
+
     def close(self) -> None:
         """Closes every reader, and tells who waits for room to look once more."""
         for reader in list(self._readers):

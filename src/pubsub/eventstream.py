@@ -1,8 +1,13 @@
-"""Events, for those who want to read them: bounded, so that a slow reader never holds up the server."""
+"""Events, for those who want to read them: bounded, so that a slow reader never holds up the server.
+
+They are put in whatever event loop a client is served in, and read in any other.
+"""
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from weakref import WeakSet
 
 from pubsub.events import Event
@@ -21,43 +26,54 @@ class EventStream(AsyncIterator[Event]):
         self._limit = limit
         self._closed = False
         self._readers: list[asyncio.Future[None]] = []
+        self._lock = threading.Lock()  # over all of it
         self.dropped = 0
 
     def close(self) -> None:
-        """No more events; those that wait can still be read."""
-        self._closed = True
-        self._wake()
+        """No more events; those that wait can still be read. Any thread."""
+        with self._lock:
+            self._closed = True
+            self._wake()
 
     def _put(self, event: Event) -> bool:
         """Whether it found room."""
-        if self._closed:
-            return True
-        if len(self._events) >= self._limit:
-            self.dropped += 1
-            return False
-        self._events.append(event)
-        self._wake()
+        with self._lock:
+            if self._closed:
+                return True
+            if len(self._events) >= self._limit:
+                self.dropped += 1
+                return False
+            self._events.append(event)
+            self._wake()
         return True
 
     def _wake(self) -> None:
         # Every task that reads: each looks for itself whether something is left for it.
         for reader in self._readers:
-            if not reader.done():
-                reader.set_result(None)
+            with suppress(RuntimeError):  # its loop has ended
+                reader.get_loop().call_soon_threadsafe(_resolve, reader)
         self._readers.clear()
 
     async def __anext__(self) -> Event:
-        while not self._events:
-            if self._closed:
-                raise StopAsyncIteration
-            reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._readers.append(reader)
+        while True:
+            with self._lock:
+                if self._events:
+                    return self._events.popleft()
+                if self._closed:
+                    raise StopAsyncIteration
+                reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._readers.append(reader)
             try:
                 await reader
             finally:
-                if reader in self._readers:
-                    self._readers.remove(reader)
-        return self._events.popleft()
+                with self._lock:
+                    if reader in self._readers:
+                        self._readers.remove(reader)
+
+
+def _resolve(reader: asyncio.Future[None]) -> None:
+    if not reader.done():
+        reader.set_result(None)
 
 
 class EventStreams:
@@ -77,7 +93,7 @@ class EventStreams:
         return stream
 
     def put(self, event: Event) -> None:
-        for stream in self._streams:
+        for stream in list(self._streams):
             self.dropped += not stream._put(event)
 
     @property

@@ -37,6 +37,7 @@ __all__ = [
     "bad_target",
     "fault_of_name",
     "host_of_target",
+    "role_named",
     "role_of",
     "topic_of",
 ]
@@ -85,9 +86,13 @@ class Refusal:
     topic: str = ""
     head_only: bool = False
 
+    def to_body(self) -> bytes:
+        """The one line, ASCII."""
+        return f"{self.body}\n".encode("ascii", "backslashreplace")
+
     def to_bytes(self) -> bytes:
         """The whole HTTP/1.1 response. The connection ends with it."""
-        body = f"{self.body}\n".encode("ascii", "backslashreplace")
+        body = self.to_body()
         # RFC 9110 section 7.8: who sends Upgrade names it in Connection as well.
         connection = b"close, Upgrade" if any(name == b"Upgrade" for name, _ in self.headers) else b"close"
         lines = [
@@ -103,12 +108,16 @@ class Refusal:
         return b"\r\n".join(lines)
 
 
-def admit(request: Request, options: Options) -> Admission | Refusal:
-    """Judges a request whose upgrade is sound: role, subprotocol, Origin, name, in this order."""
+def admit(request: Request, options: Options, *, role: str | None = None) -> Admission | Refusal:
+    """Judges a request whose upgrade is sound: role, subprotocol, Origin, name, in this order. With `role` the program
+    has decided on that, and what the request says of it does not count."""
     topic = topic_of(request.target)
     if topic is None:
         return bad_target(request.target)
-    role = role_of(request, topic)
+    return _admit(request, options, topic, role_of(request, topic) if role is None else role_named(role))
+
+
+def _admit(request: Request, options: Options, topic: str, role: Role | Refusal) -> Admission | Refusal:
     if isinstance(role, Refusal):
         return role
     subprotocol = _subprotocol(request.subprotocols, role)
@@ -169,6 +178,11 @@ _ROLES = {"publisher": Role.PUBLISHER, "subscriber": Role.SUBSCRIBER, "duplex": 
 _SUBPROTOCOL_ROLES = {f"pubsub.{name}": role for name, role in _ROLES.items()}
 _ROLE_NAMES = {role: name for name, role in _ROLES.items()}
 _ROLE_CURE = "send publisher, subscriber or duplex as header pubsub, query pubsub or subprotocol pubsub.ROLE"
+
+
+def role_named(name: str) -> Role:
+    """Publisher, subscriber or duplex; CHECK for any other name."""
+    return _ROLES.get(name, Role.CHECK)
 
 
 def _role_name(role: Role) -> str:

@@ -14,7 +14,7 @@ from pubsub.errors import shown
 from pubsub.events import EventType
 from pubsub.handshake import Headers, Refusal, Request, bad_request, bad_target, host_of_target, role_of, topic_of
 
-__all__ = ["check_head", "check_headers", "head_too_large", "refuse"]
+__all__ = ["check_head", "check_headers", "head_too_large", "judge", "refuse"]
 
 # RFC 6455 section 4.4: the one version there is.
 _VERSION = (b"Sec-WebSocket-Version", b"13")
@@ -68,7 +68,7 @@ def refuse(head: bytes, fault: str) -> Refusal:
         request, method = _parse(head)
     except (h11.RemoteProtocolError, ValueError) as error:
         return bad_request(f"request head is not HTTP/1.1: {shown(str(error))}; send a well-formed one")
-    return check_headers(request.headers) or _judge(request, method, fault)
+    return check_headers(request.headers) or judge(request, method, fault)
 
 
 def _parse(head: bytes) -> tuple[Request, bytes]:
@@ -98,7 +98,8 @@ def tokens(value: bytes) -> tuple[str, ...]:
     return tuple(token for token in (each.strip() for each in _text(value).split(",")) if token)
 
 
-def _judge(request: Request, method: bytes, fault: str) -> Refusal:
+def judge(request: Request, method: bytes, fault: str) -> Refusal:
+    """Why this well-formed request opens no WebSocket; `fault` where nothing here says it."""
     topic = topic_of(request.target)
     if topic is None:
         return bad_target(request.target)

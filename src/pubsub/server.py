@@ -74,6 +74,11 @@ class Server(InProcess):
         """Where a client on this machine connects; a topic's path goes behind it."""
         return self._address.url()
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is closing, or has closed."""
+        return self._closing is not None
+
     async def __aenter__(self) -> Server:
         return self
 
@@ -165,7 +170,7 @@ class Server(InProcess):
             # The engine takes no more orders; who it reset is still to be told of.
             if event[0] == fastfan.EventKind.DEPARTED:
                 self._handle(event)
-        self._broker.streams.close()
+        self._broker.close()
 
     async def _send_off(self, role: Role, *, patience: float, after_log: bool) -> None:
         """Closes everybody with any part of that role, and waits until they have gone, `patience` seconds at most."""
@@ -200,10 +205,18 @@ def _beat_interval(options: Options) -> float:
 class Serving:
     """What `serve()` returns: awaited it gives the Server, with `async with` it is closed at the end."""
 
-    def __init__(self, broker: Callable[[], Broker], listeners: list[socket.socket], *, owns_broker: bool) -> None:
+    def __init__(
+        self,
+        broker: Callable[[], Broker],
+        listeners: list[socket.socket],
+        *,
+        owns_broker: bool,
+        begun: Callable[[Server], None] = lambda server: None,
+    ) -> None:
         self._broker = broker
         self._listeners = listeners
         self._owns_broker = owns_broker
+        self._begun = begun
         self._server: Server | None = None
 
     async def _start(self) -> Server:
@@ -215,6 +228,7 @@ class Serving:
             if isinstance(error, OSError):
                 raise ConfigError(f"cannot start: {error.strerror}; raise the limit of open files") from error
             raise
+        self._begun(self._server)
         return self._server
 
     def __await__(self) -> Generator[None, None, Server]:

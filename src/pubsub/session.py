@@ -21,17 +21,19 @@ from fastfan import Cause, Engine, EventKind, Overloaded
 from pubsub import closing
 from pubsub.connection import NOT_TEXT, Closed, Connection, Piece, Ping
 from pubsub.handshake import Role
+from pubsub.overflow import GAPS
 
 if TYPE_CHECKING:
     from fastfan import Partial, Topic
     from pubsub.census import Census
     from pubsub.options import Options
 
-__all__ = ["Session", "Sessions", "message_size", "new_uid", "too_big"]
+__all__ = ["STALLED", "Session", "Sessions", "message_size", "new_uid", "too_big"]
 
+STALLED = (closing.TRY_LATER, "stalled: the socket took no byte for subscriber_write_timeout; read faster")
 # Why the engine condemns a connection, and what its client is told.
 _VERDICTS = {
-    Cause.STALLED: (closing.TRY_LATER, "stalled: the socket took no byte for subscriber_write_timeout; read faster"),
+    Cause.STALLED: STALLED,
     Cause.TOO_FAR_BEHIND: (closing.TRY_LATER, "too far behind: over max_lag_bytes, max_lag_messages or max_lag_age"),
     Cause.MEMORY: (closing.TRY_LATER, "too full: the farthest behind when max_memory_bytes was reached"),
     Cause.NO_PONG: (closing.INTERNAL, "no pong within pong_deadline"),
@@ -79,6 +81,14 @@ class Session:
         """`NAME-UUID4`, as the Go program has it: without a name it begins with the hyphen."""
         digits = self.uid.hex()
         return f"{self.name}-{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+    def headers(self, offset: int) -> list[tuple[bytes, bytes]]:
+        """What the 101 tells it; `offset` is that of the first message it gets."""
+        headers = [(b"pubsub-client-id", self.client_id.encode("ascii")), (b"pubsub-epoch", b"%d" % self.topic.epoch)]
+        if self.topic.policy not in GAPS:
+            # Where messages may be skipped nobody can count.
+            headers.append((b"pubsub-offset", b"%d" % offset))
+        return headers
 
     def protocol(self) -> Connection:
         # Made when it is first needed: an idle subscriber has none.

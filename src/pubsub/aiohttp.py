@@ -1,0 +1,110 @@
+"""A hub in an aiohttp application: `pubsub.aiohttp.mount(app, "/live", hub)`.
+
+Apart from the rest, because fastfan does not require aiohttp: nothing else imports this.
+"""
+
+from typing import TYPE_CHECKING
+
+from aiohttp import WSMsgType, web
+
+from pubsub import closing
+from pubsub.asgi import without_root
+from pubsub.channel import Gone
+from pubsub.handshake import Headers, Refusal, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pubsub.hub import Hub
+    from pubsub.options import Options
+
+__all__ = ["handler", "mount"]
+
+
+def mount(app: web.Application, prefix: str, hub: "Hub") -> None:
+    """Serves the hub's topics below `prefix`, and ends the hub when the application shuts down."""
+
+    async def begin(_app: web.Application) -> None:
+        await hub.__aenter__()
+
+    async def end(_app: web.Application) -> None:
+        # Before aiohttp waits for its handlers, of which each client's is one.
+        await hub.close()
+
+    app.router.add_route("*", prefix.rstrip("/") + "{topic:(/.*)?}", handler(hub))
+    app.on_startup.append(begin)
+    app.on_shutdown.append(end)
+
+
+def handler(hub: "Hub") -> "Callable[[web.Request], Awaitable[web.StreamResponse]]":
+    """A request handler for a route whose end is the topic: `app.router.add_get("/live{topic:/.*}", handler(hub))`."""
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        wire = _Wire(request, hub.options)
+        if web.WebSocketResponse().can_prepare(request):
+            await hub.welcome(wire, _to_request(request))
+        else:
+            await wire.refuse(hub.refusal(_to_request(request), request.method))
+        return wire.response
+
+    return serve
+
+
+def _to_request(request: web.Request) -> Request:
+    path = request.rel_url.raw_path.encode("ascii")
+    topic = request.match_info.get("topic")
+    if topic is not None:
+        path = without_root(path, request.path.removesuffix(topic))
+    query = request.rel_url.raw_query_string
+    offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
+    return Request(
+        path.decode("ascii") + ("?" + query if query else ""),
+        request.host,
+        [(name.lower(), value) for name, value in request.raw_headers],
+        tuple(each for each in (part.strip() for part in offered.split(",")) if each),
+    )
+
+
+class _Wire:
+    """One client of aiohttp's. aiohttp pings it, and closes it where no pong comes."""
+
+    def __init__(self, request: web.Request, options: "Options") -> None:
+        self._request = request
+        self._options = options
+        self.response: web.StreamResponse = web.Response(status=500)
+
+    async def accept(self, subprotocol: str | None, headers: Headers) -> None:
+        # Without compression: a frame is then the same for everybody.
+        self.response = self._websocket = web.WebSocketResponse(
+            protocols=() if subprotocol is None else (subprotocol,),
+            max_msg_size=self._options.max_message_bytes,
+            heartbeat=self._options.ping_interval,
+            compress=False,
+        )
+        for name, value in headers:
+            self.response.headers[name.decode("ascii")] = value.decode("ascii")
+        try:
+            await self.response.prepare(self._request)
+        except web.HTTPException as refusal:
+            self.response = refusal
+            raise ConnectionRefusedError(refusal.reason) from refusal
+
+    async def refuse(self, refusal: Refusal) -> None:
+        headers = {name.decode("ascii"): value.decode("ascii") for name, value in refusal.headers}
+        self.response = web.Response(status=refusal.status, text=refusal.to_body().decode("ascii"), headers=headers)
+
+    async def receive(self) -> bytes | str | Gone:
+        message = await self._websocket.receive()
+        if message.type is WSMsgType.BINARY or message.type is WSMsgType.TEXT:
+            data: bytes | str = message.data
+            return data
+        return Gone(self._websocket.close_code or closing.ABNORMAL)
+
+    async def send(self, data: bytes | str) -> None:
+        if isinstance(data, str):
+            await self._websocket.send_str(data)
+        else:
+            await self._websocket.send_bytes(data)
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._websocket.close(code=code, message=reason.encode()[:123])

@@ -1,0 +1,111 @@
+"""ASGI 3: what a server tells of a client, as the rest of the package has it.
+
+    scope   ──► Request: the topic's path, query, headers, subprotocols      request_of()
+    receive ──► messages, and the end                                        AsgiWire
+    send    ◄── the 101, a refusal, messages, a Close                        AsgiWire, answer_http()
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+from pubsub.channel import Gone
+from pubsub.handshake import Headers, Refusal, Request, bad_request
+
+__all__ = ["AsgiWire", "Receive", "Scope", "Send", "answer_http", "request_of", "without_root"]
+
+# As servers and frameworks type them.
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+# RFC 3986 section 3.3: what stands in a path as it is.
+_PATH_SAFE = "/!$&'()*+,;=:@~-._"
+# A server closes with it where it gives a program no say (`websocket.close` before the 101 is a 403).
+_REFUSED = 1008
+
+
+def request_of(scope: Scope, *, full_path: bool) -> Request | Refusal:
+    """The request of a `websocket` or `http` scope. Its path is as it was escaped, without `root_path` unless
+    `full_path`: what stands before a mount is the application's, and the topic is the same wherever it is mounted."""
+    raw: bytes = scope.get("raw_path") or quote(scope["path"], safe=_PATH_SAFE).encode("ascii")
+    path = raw.partition(b"?")[0]
+    if not full_path:
+        path = without_root(path, scope.get("root_path") or "")
+    query: bytes = scope.get("query_string") or b""
+    headers = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
+    host = next((value for name, value in headers if name == b"host"), b"")
+    try:
+        target = (path + b"?" + query if query else path).decode("ascii")
+    except UnicodeDecodeError:
+        return bad_request("request target has bytes that are not ASCII; percent-encode them")
+    return Request(target, host.decode("ascii", "backslashreplace"), headers, tuple(scope.get("subprotocols") or ()))
+
+
+def without_root(path: bytes, root: str) -> bytes:
+    """What of an escaped path stands behind `root`, which is not escaped; all of it where that is not in front."""
+    wanted = root.rstrip("/").encode()
+    end = -1
+    while wanted and end < len(path):
+        end = path.find(b"/", end + 1)
+        end = len(path) if end < 0 else end
+        if unquote_to_bytes(path[:end]) == wanted:
+            return path[end:] or b"/"
+    return path or b"/"
+
+
+class AsgiWire:
+    """One client of a `websocket` scope."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._takes_responses = "websocket.http.response" in (scope.get("extensions") or {})
+        self._receive = receive
+        self._send = send
+
+    async def _connect(self) -> None:
+        message = await self._receive()
+        if message["type"] != "websocket.connect":
+            raise ConnectionResetError("the client left before it was answered")
+
+    async def accept(self, subprotocol: str | None, headers: Headers) -> None:
+        await self._connect()
+        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)})
+
+    async def refuse(self, refusal: Refusal) -> None:
+        await self._connect()
+        if self._takes_responses:
+            await _respond(self._send, "websocket.http.response", refusal, refusal.headers)
+        else:
+            await self._send({"type": "websocket.close", "code": _REFUSED, "reason": refusal.body})
+
+    async def receive(self) -> bytes | str | Gone:
+        message = await self._receive()
+        if message["type"] == "websocket.receive":
+            data: bytes | None = message.get("bytes")
+            text: str = message.get("text") or ""
+            return text if data is None else bytes(data)
+        return Gone(message.get("code") or 1005)
+
+    async def send(self, data: bytes | str) -> None:
+        await self._send({"type": "websocket.send", "text" if isinstance(data, str) else "bytes": data})
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+async def answer_http(scope: Scope, send: Send, refusal: Refusal) -> None:
+    """A refusal as the answer to a request of an `http` scope."""
+    # RFC 9113 section 8.2.2: an Upgrade header is for HTTP/1 alone.
+    headers = refusal.headers if scope.get("http_version", "1.1").startswith("1") else ()
+    await _respond(send, "http.response", refusal, headers, head_only=scope["method"] == "HEAD")
+
+
+async def _respond(
+    send: Send, kind: str, refusal: Refusal, headers: Iterable[tuple[bytes, bytes]], *, head_only: bool = False
+) -> None:
+    body = refusal.to_body()
+    fields = [(name.lower(), value) for name, value in headers]
+    fields += [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    await send({"type": f"{kind}.start", "status": refusal.status, "headers": fields})
+    await send({"type": f"{kind}.body", "body": b"" if head_only else body})

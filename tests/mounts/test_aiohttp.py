@@ -1,0 +1,73 @@
+"""The hub in an aiohttp application: the same clients, refusals and end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+import pubsub.aiohttp
+from pubsub import ConnectionClosed, Hub, Options, Publisher, Subscriber, UpgradeRefused
+from tests.support.functional import Plan, carry_out, load_payloads
+from tests.support.rawclient import RawClient, request
+
+
+class Site:
+    def __init__(self, hub: Hub, runner: web.AppRunner, port: int) -> None:
+        self.hub = hub
+        self.runner = runner
+        self.port = port
+        self.url = f"ws://127.0.0.1:{port}/live"
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    hub = Hub(Options(max_message_bytes=1 << 20))
+    app = web.Application()
+    pubsub.aiohttp.mount(app, "/live", hub)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield Site(hub, runner, runner.addresses[0][1])
+    await runner.cleanup()
+
+
+async def test_every_message_reaches_everybody_whole_and_in_order(site: Site) -> None:
+    await carry_out(Plan(publishers=2, subscribers=3, payloads=load_payloads(messages=20)), f"{site.url}/functional")
+
+
+async def test_the_programs_messages_reach_them_too_and_topics_are_the_same(site: Site) -> None:
+    async with Subscriber(f"{site.url}/caf%C3%A9") as subscriber:
+        site.hub.publish("/café", b"x")
+        assert await anext(subscriber) == b"x"
+
+
+async def test_refusals_have_their_status_and_their_line(site: Site) -> None:
+    with pytest.raises(UpgradeRefused) as refused:
+        await Subscriber(f"{site.url}/a?pubsub=publisher").__aenter__()
+    assert refused.value.status == 400 and "disagree" in refused.value.body
+    client = await RawClient.dial(site.port)
+    await client.send(request("/live/a", ("Connection", "close"), without=("Upgrade", "Connection")))
+    response = await client.read_response()
+    assert response.status == 426 and response.headers["upgrade"] == "websocket"
+    client.close()
+    assert site.hub.stats().refusals == {400: 1, 426: 1}
+
+
+async def test_a_message_that_is_too_large_is_told_so(site: Site) -> None:
+    async with Publisher(f"{site.url}/a") as publisher:
+        await publisher.publish(bytes((1 << 20) + 1))
+        with pytest.raises(ConnectionClosed) as closed:
+            async with asyncio.timeout(10):
+                while True:
+                    await publisher.publish(b"x")
+                    await asyncio.sleep(0.01)
+        assert closed.value.code == 1009
+
+
+async def test_shutting_down_closes_clients_with_1012(site: Site) -> None:
+    async with Subscriber(f"{site.url}/a") as subscriber:
+        await site.runner.cleanup()
+        with pytest.raises(ConnectionClosed) as closed:
+            await anext(subscriber)
+        assert closed.value.code == 1012
