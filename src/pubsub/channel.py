@@ -85,6 +85,8 @@ class Channel:
         # Sends begun and done, and how long the one under way had taken at the last look.
         self._begun = self._done = self._seen = 0
         self._waited = 0.0
+        # Under `latest` what is taken cannot be skipped any more, so no more than one at a time.
+        self._batch_messages = 1 if self._topic.policy == "latest" else _BATCH_MESSAGES
         self._cursor = desk.open(self._topic, self) if Role.SUBSCRIBER in admission.role else None
 
     @property
@@ -181,28 +183,23 @@ class Channel:
     # --- what it is owed ---
 
     async def _send_all(self) -> None:
+        # Told of more, it takes a batch; where that was not all, it is told again, after others had their turn.
         while True:
+            await self._told.wait()
             self._told.clear()
             batch = self._take()
             for _, data in batch:
                 self._begun += 1
                 await self._wire.send(data)
                 self._done += 1
-            if batch:
-                # A server with room takes them without waiting: others have a turn after each batch.
-                await asyncio.sleep(0)
-            elif self._ending:
+            if self._ending and not batch:
                 self._restart()
                 return
-            else:
-                await self._told.wait()
 
     def _take(self) -> list[tuple[int, bytes | str]]:
         assert self._cursor is not None
-        # Under `latest` what is taken cannot be skipped any more, so no more than one at a time.
-        most = 1 if self._topic.policy == "latest" else _BATCH_MESSAGES
         try:
-            return self._cursor.read(most, max_bytes=_BATCH_BYTES)
+            return self._cursor.read(self._batch_messages, max_bytes=_BATCH_BYTES)
         except fastfan.TooFarBehind as error:
             label = fastfan.Cause(self._cursor.cause).name.lower()
             self._finish(_Ending(label, closing.TRY_LATER, str(error)))
@@ -223,15 +220,15 @@ class Channel:
     # --- for its desk ---
 
     def tell(self) -> None:
-        if self._cursor is not None and self._cursor.cause:
-            # Not when the send under way is over: it may be what is too slow.
+        if self._begun != self._done and self._cursor is not None and self._cursor.cause:
+            # Not when the send under way is over: that may be what is too slow.
             self._take()
         self._told.set()
 
     def end(self) -> None:
         """Nothing more will be published: it is closed with 1012 when it has been sent everything."""
         self._ending = True
-        self._told.set()
+        self._told.set()  # and where it is in a batch: once more behind that
         if self._cursor is None:
             self._restart()
 

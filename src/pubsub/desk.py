@@ -7,8 +7,9 @@ that its clients are served in.
 """
 
 import asyncio
+import weakref
 from typing import Protocol
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakSet
 
 import fastfan
 
@@ -44,7 +45,8 @@ class Desk:
         self._engine = engine
         self.loop = asyncio.get_running_loop()
         self._queue = fastfan.ReadyQueue(engine)
-        self._told: WeakValueDictionary[int, Told] = WeakValueDictionary()
+        # A plain dictionary of references, because a WeakValueDictionary's get() is the dearest step of being told.
+        self._told: dict[int, weakref.ref[Told]] = {}
         self._readers: WeakSet[Told] = WeakSet()
         self._ended = asyncio.Event()
         self._room = asyncio.Event()
@@ -57,13 +59,15 @@ class Desk:
     def open(self, topic: fastfan.Topic, reader: Told) -> fastfan.Reader:
         """A cursor at the log's end, by which `reader` reads; somebody else has to hold that."""
         cursor = topic.reader(ready=self._queue)
-        self._told[cursor.token] = reader
+        token = cursor.token
+        self._told[token] = weakref.ref(reader, lambda _: self._told.pop(token, None))
         self._readers.add(reader)
         return cursor
 
     def _on_ready(self) -> None:
         for token in self._queue.take(_TOLD_AT_ONCE):
-            reader = self._told.get(token)
+            reference = self._told.get(token)
+            reader = None if reference is None else reference()
             if reader is not None:
                 reader.tell()
 
