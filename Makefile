@@ -28,7 +28,7 @@ BUILD := PYTHON=$(BIN)/python tools/build.sh
 QUIETLY = $(1) >build/log 2>&1 || { tail -n 40 build/log; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types cover asan ubsan tsan test-threads bench bench-engine bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean fuzz test-poll
+.PHONY: help serve test lint types cover asan ubsan tsan test-threads bench bench-engine bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean fuzz test-poll conformance
 
 help: ## this menu
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3.12]'
@@ -76,6 +76,10 @@ tsan: $(DEVELOP) ## the engine's tests, with two I/O threads, on an engine built
 
 test-threads: $(DEVELOP) engine ## the engine's tests once more, with two I/O threads
 	@FASTFAN_IO_THREADS=$${FASTFAN_IO_THREADS:-2} python -m pytest $(ARGS) tests/engine
+
+# 3: there is no Python 2.7, which it says.
+conformance: $(DEVELOP) engine ## the Autobahn test suite against server and client, where a Python 2.7 is found
+	@python -m tests.conformance $(ARGS) || [ $$? = 3 ]
 
 fuzz: ## random bytes for the codec's C, under ASan and UBSan: make fuzz ARGS="seconds=600 targets=utf8"
 	@tests/fuzz/run.sh $(ARGS)

@@ -153,22 +153,23 @@ class Sessions:
         connection = session.protocol()
         publishes = Role.PUBLISHER in session.role
         whole: list[bytes | str] = []
-        answers: list[bytes] = []
         closed: Closed | None = None
         for happening in connection.receive(data):
             kind = type(happening)
             if kind is Piece:
                 closed = self._on_piece(session, happening, whole) if publishes else self._ignore(session, happening)  # type: ignore[arg-type]
             elif kind is Ping:
-                answers.append(connection.pong(happening.payload))  # type: ignore[union-attr]
+                # Behind all that came before it, and ahead of all that came after.
+                if whole:
+                    self._publish(session, whole)
+                    whole.clear()
+                self._engine.send(session.token, connection.pong(happening.payload))  # type: ignore[union-attr]
             elif kind is Closed:
                 closed = happening  # type: ignore[assignment]
             if closed is not None:
                 break
         if whole:
             self._publish(session, whole)
-        if answers:
-            self._engine.send(session.token, b"".join(answers))
         if closed is not None:
             self._close(session, closed)
         else:

@@ -1,0 +1,1 @@
+"""The Autobahn test suite against the server and the clients: `make conformance`."""
