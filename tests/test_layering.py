@@ -26,7 +26,7 @@ RINGS = {
         *("arrival", "broker", "census", "desk", "eventstream", "inprocess", "listening", "reader", "server"),
         *("session", "stats"),
     },
-    "mounts": {"aiohttp", "asgi", "channel", "hub"},
+    "mounts": {"aiohttp", "asgi", "channel", "hub", "term"},
     "command": {"__main__", "bench", "cli"},
     "face": {"__init__"},
 }

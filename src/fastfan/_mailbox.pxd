@@ -71,6 +71,7 @@ cdef struct Outbox:
     Event *events
     Event *events_last
     bint signaled
+    bint has_room               # an EVENT_ROOM waits, and says all that a second one could
     int fd                      # readable while there are events
     int signal_fd
 

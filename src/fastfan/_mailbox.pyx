@@ -182,6 +182,11 @@ cdef bint outbox_put(Outbox *outbox, EventKind kind, uint64_t token, int detail,
     if data_bytes:
         memcpy(event.data, data, data_bytes)
     mutex_lock(&outbox.lock)
+    if kind == EVENT_ROOM and outbox.has_room:
+        mutex_unlock(&outbox.lock)
+        free(event)
+        return True
+    outbox.has_room = outbox.has_room or kind == EVENT_ROOM
     if outbox.events == NULL:
         outbox.events = event
     else:
@@ -213,7 +218,10 @@ cdef Event *outbox_take(Outbox *outbox, uint32_t limit) noexcept nogil:
     mutex_lock(&outbox.lock)
     first = last = outbox.events
     if first != NULL and limit > 0:
-        while count < limit and last.next != NULL:
+        while True:
+            outbox.has_room = outbox.has_room and last.kind != EVENT_ROOM
+            if count >= limit or last.next == NULL:
+                break
             last = last.next
             count += 1
         outbox.events = last.next

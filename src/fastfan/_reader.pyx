@@ -65,7 +65,8 @@ cdef class ReadyQueue:
         self.core, self.made = engine, True
 
     def __dealloc__(self):
-        if self.made:
+        # In a forked child a thread that is not there may hold the lock.
+        if self.made and not self.core.shared.orphaned:
             ready_clear(&self.state)
 
     def fileno(self):
@@ -77,7 +78,6 @@ cdef class ReadyQueue:
     def take(self, unsigned int limit=1024):
         cdef list tokens = []
         cdef uint64_t token
-        # In a forked child a thread that is not there may hold the lock.
         while len(tokens) < limit and not self.core.shared.orphaned and ready_take(&self.state, &token):
             tokens.append(token)
         return tokens

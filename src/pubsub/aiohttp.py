@@ -5,7 +5,7 @@ Apart from the rest, because fastfan does not require aiohttp: nothing else impo
 
 from typing import TYPE_CHECKING
 
-from aiohttp import WSMsgType, web
+from aiohttp import WebSocketError, WSMsgType, web
 
 from pubsub import closing
 from pubsub.asgi import without_root
@@ -54,7 +54,7 @@ def _to_request(request: web.Request) -> Request:
     path = request.rel_url.raw_path.encode("ascii")
     topic = request.match_info.get("topic")
     if topic is not None:
-        path = without_root(path, request.path.removesuffix(topic))
+        path = without_root(path, request.path.removesuffix(topic)) or path
     query = request.rel_url.raw_query_string
     offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
     return Request(
@@ -77,7 +77,8 @@ class _Wire:
         # Without compression: a frame is then the same for everybody.
         self.response = self._websocket = web.WebSocketResponse(
             protocols=() if subprotocol is None else (subprotocol,),
-            max_msg_size=self._options.max_message_bytes,
+            # It refuses what is as large as that.
+            max_msg_size=self._options.max_message_bytes + 1,
             heartbeat=self._options.ping_interval,
             compress=False,
         )
@@ -98,6 +99,8 @@ class _Wire:
         if message.type is WSMsgType.BINARY or message.type is WSMsgType.TEXT:
             data: bytes | str = message.data
             return data
+        if isinstance(message.data, WebSocketError):
+            return Gone(message.data.code)
         return Gone(self._websocket.close_code or closing.ABNORMAL)
 
     async def send(self, data: bytes | str) -> None:

@@ -203,6 +203,13 @@ class Door:
             listener.close()
         self._listeners = []
 
+    def abandon(self) -> None:
+        """Their loop has ended: closes the sockets."""
+        for sock in (*self._listeners, *(arrival.sock for arrival in self._arrivals.values())):
+            sock.close()
+        self._listeners = []
+        self._arrivals.clear()
+
     def close(self) -> None:
         self.stop_listening()
         for fileno, arrival in self._arrivals.items():

@@ -32,7 +32,7 @@ def request_of(scope: Scope, *, full_path: bool) -> Request | Refusal:
     raw: bytes = scope.get("raw_path") or quote(scope["path"], safe=_PATH_SAFE).encode("ascii")
     path = raw.partition(b"?")[0]
     if not full_path:
-        path = without_root(path, scope.get("root_path") or "")
+        path = _behind_mount(path, scope.get("root_path") or "", scope.get("app_root_path") or "")
     query: bytes = scope.get("query_string") or b""
     headers = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
     host = next((value for name, value in headers if name == b"host"), b"")
@@ -43,16 +43,28 @@ def request_of(scope: Scope, *, full_path: bool) -> Request | Refusal:
     return Request(target, host.decode("ascii", "backslashreplace"), headers, tuple(scope.get("subprotocols") or ()))
 
 
-def without_root(path: bytes, root: str) -> bytes:
-    """What of an escaped path stands behind `root`, which is not escaped; all of it where that is not in front."""
+def _behind_mount(path: bytes, root: str, app_root: str) -> bytes:
+    topic = without_root(path, root)
+    if topic is None and app_root and root.startswith(app_root):
+        # A proxy has taken the application's own root off the path, and only mounts within it are left (Starlette).
+        topic = without_root(path, root[len(app_root) :])
+    return topic or path or b"/"
+
+
+def without_root(path: bytes, root: str) -> bytes | None:
+    """What of an escaped path stands behind `root`, which is not escaped; None where that is not in front."""
     wanted = root.rstrip("/").encode()
-    end = -1
-    while wanted and end < len(path):
+    if not wanted:
+        return path
+    end = before = 0
+    while end < len(path) and before <= len(wanted):
         end = path.find(b"/", end + 1)
         end = len(path) if end < 0 else end
-        if unquote_to_bytes(path[:end]) == wanted:
+        front = unquote_to_bytes(path[:end])
+        if front == wanted:
             return path[end:] or b"/"
-    return path or b"/"
+        before = len(front)
+    return None
 
 
 class AsgiWire:
@@ -88,10 +100,21 @@ class AsgiWire:
         return Gone(message.get("code") or 1005)
 
     async def send(self, data: bytes | str) -> None:
-        await self._send({"type": "websocket.send", "text" if isinstance(data, str) else "bytes": data})
+        await self._tell({"type": "websocket.send", "text" if isinstance(data, str) else "bytes": data})
 
     async def close(self, code: int, reason: str) -> None:
-        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        await self._tell({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def _tell(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except OSError:
+            raise
+        except Exception as error:
+            # Starlette's WebSocket makes an error of its own of it.
+            if isinstance(error.__context__, OSError):
+                raise ConnectionResetError("the client has gone") from error
+            raise
 
 
 async def answer_http(scope: Scope, send: Send, refusal: Refusal) -> None:

@@ -20,8 +20,10 @@ _SWEEP_EVERY = 10.0
 class Broker:
     """Topics by their escaped paths. Raises OSError when the system has no descriptors left for it."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, *, sweeps_itself: bool = False) -> None:
+        """With `sweeps_itself` idle topics are also looked for when new ones come: for who has no timer."""
         self.options = options
+        self._sweeps_itself = sweeps_itself
         self.engine = fastfan.Engine(
             io_threads=options.io_threads,
             max_memory_bytes=options.max_memory_bytes,
@@ -41,7 +43,8 @@ class Broker:
         # Its terms are looked up when it is made: rules are matched one by one, and this is called for every message.
         if topic is None:
             topic = self.engine.topic(path, **self.options.lag_terms(path)._asdict())
-            self.sweep(0.0)
+            if self._sweeps_itself:
+                self.sweep(0.0)
         return topic
 
     def sweep(self, step: float) -> None:

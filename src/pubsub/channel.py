@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import fastfan
 from pubsub import closing
+from pubsub.desk import is_paced
 from pubsub.handshake import Admission, Headers, Refusal, Role
-from pubsub.session import STALLED, Session, message_size, new_uid, too_big
+from pubsub.session import VERDICTS, Session, message_size, new_uid, too_big
 
 if TYPE_CHECKING:
     from pubsub.broker import Broker
@@ -33,6 +34,12 @@ __all__ = ["Channel", "Gone", "Wire"]
 # Copied out of the log at a time: what a slow client's server is given cannot be skipped, nor counted as lag, any more.
 _BATCH_MESSAGES = 256
 _BATCH_BYTES = 65536
+
+
+# The web server has the socket: what it took of a message nobody tells.
+_STALLED = "stalled: a message took longer than subscriber_write_timeout; read faster"
+# What the close code says that a client has left with; a web server closes with 1009 by a limit of its own.
+_LEFT_BY = {closing.ABNORMAL: "left", closing.TOO_BIG: closing.closing(closing.TOO_BIG).label}
 
 
 class Gone(NamedTuple):
@@ -104,8 +111,8 @@ class Channel:
         except BaseException:
             self.close()
             raise
-        self._broker.census.joined(self._session)
         try:
+            self._broker.census.joined(self._session)
             await self._attend()
         finally:
             # A server may cancel us the moment that the client has left: the reason stands then as well.
@@ -129,13 +136,16 @@ class Channel:
         if ending.code is not None:
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(self._broker.options.close_deadline):
-                    await self._wire.close(ending.code, ending.reason)
+                    await self._wire.close(ending.code, _cut(ending.reason))
 
     async def _guarded(self, work: Coroutine[None, None, None]) -> None:
         try:
             await work
         except OSError:
             self._finish(_Ending("reset"))
+        except asyncio.CancelledError:
+            self._finish(_Ending("aborted"))  # by the server, where we have not ended yet
+            raise
         except Exception as error:
             # A fault of the web server's or ours: the server is to see it, as of any application.
             if not self._ended.done():
@@ -154,7 +164,7 @@ class Channel:
         while True:
             message = await self._wire.receive()
             if isinstance(message, Gone):
-                self._finish(_Ending("left" if message.code == closing.ABNORMAL else "closed"))
+                self._finish(_Ending(_LEFT_BY.get(message.code, "closed")))
                 return
             size = message_size(message)
             if size > limit:
@@ -168,7 +178,7 @@ class Channel:
 
     async def _publish(self, message: bytes | str, size: int) -> None:
         cursor = self._cursor
-        if not self._broker.engine.roomy or (self._topic.paced if cursor is None else cursor.paced_for_others):
+        if not self._broker.engine.roomy or is_paced(self._topic, cursor):
             await self._desk.room(self._topic, cursor)
         try:
             self._topic.publish(message)
@@ -195,14 +205,16 @@ class Channel:
             if self._ending and not batch:
                 self._restart()
                 return
+            if self._ending:
+                self._told.set()
 
     def _take(self) -> list[tuple[int, bytes | str]]:
         assert self._cursor is not None
         try:
             return self._cursor.read(self._batch_messages, max_bytes=_BATCH_BYTES)
-        except fastfan.TooFarBehind as error:
-            label = fastfan.Cause(self._cursor.cause).name.lower()
-            self._finish(_Ending(label, closing.TRY_LATER, str(error)))
+        except fastfan.TooFarBehind:
+            cause = fastfan.Cause(self._cursor.cause)
+            self._finish(_Ending(cause.name.lower(), *VERDICTS[cause]))
         except fastfan.MisuseError:
             self._restart()  # the hub is being closed
         return []
@@ -214,8 +226,7 @@ class Channel:
             return
         self._waited += step
         if self._waited >= self._broker.options.subscriber_write_timeout:
-            code, reason = STALLED
-            self._finish(_Ending("stalled", code, reason))
+            self._finish(_Ending("stalled", closing.TRY_LATER, _STALLED))
 
     # --- for its desk ---
 
@@ -228,7 +239,7 @@ class Channel:
     def end(self) -> None:
         """Nothing more will be published: it is closed with 1012 when it has been sent everything."""
         self._ending = True
-        self._told.set()  # and where it is in a batch: once more behind that
+        self._told.set()
         if self._cursor is None:
             self._restart()
 
@@ -246,3 +257,8 @@ class Channel:
     @property
     def closed(self) -> bool:
         return self._ended.done()
+
+
+def _cut(reason: str) -> str:
+    # RFC 6455 section 5.5: a Close has 125 bytes, two of them the code's. Not every web server cuts what is longer.
+    return reason.encode()[:123].decode("utf-8", "ignore")

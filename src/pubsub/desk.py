@@ -8,12 +8,12 @@ that its clients are served in.
 
 import asyncio
 import weakref
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from weakref import WeakSet
 
 import fastfan
 
-__all__ = ["Desk", "Told"]
+__all__ = ["Desk", "Told", "is_paced"]
 
 # Readers told between two looks of the loop at anything else.
 _TOLD_AT_ONCE = 256
@@ -38,6 +38,28 @@ class Told(Protocol):
     def closed(self) -> bool: ...
 
 
+def is_paced(topic: fastfan.Topic, cursor: fastfan.Reader | None) -> bool:
+    """Whether a publisher has to wait; nobody waits for his own cursor."""
+    return topic.paced if cursor is None else cursor.paced_for_others
+
+
+class _Waiting(NamedTuple):
+    """Somebody who waits for room."""
+
+    told: asyncio.Future[None]
+    topic: fastfan.Topic
+    cursor: fastfan.Reader | None
+
+    def goes_on(self, *, roomy: bool, closing: bool = False) -> bool:
+        """Whether it waits no more: it has room, or has given up."""
+        if self.told.done():
+            return True
+        if not closing and (not roomy or is_paced(self.topic, self.cursor)):
+            return False
+        self.told.set_result(None)
+        return True
+
+
 class Desk:
     """Belongs to the event loop that it is made in; so do its methods."""
 
@@ -49,7 +71,7 @@ class Desk:
         self._told: dict[int, weakref.ref[Told]] = {}
         self._readers: WeakSet[Told] = WeakSet()
         self._ended = asyncio.Event()
-        self._room = asyncio.Event()
+        self._waiting: list[_Waiting] = []
         self._timer: asyncio.TimerHandle | None = None
         self._fileno = self._queue.fileno()
         self.loop.add_reader(self._fileno, self._on_ready)
@@ -96,20 +118,35 @@ class Desk:
         """
         # Always once round the loop: who fills the memory without waiting anywhere keeps it from being emptied.
         await asyncio.sleep(0)
-        while not self._engine.roomy or (topic.paced if cursor is None else cursor.paced_for_others):
-            self._room.clear()
+        while not self._engine.roomy or is_paced(topic, cursor):
+            waiting = _Waiting(self.loop.create_future(), topic, cursor)
+            self._waiting.append(waiting)
+            self._look_again()
+            await waiting.told
+
+    def _look_again(self) -> None:
+        # Once for all who wait. Asked, the engine keeps its clocks going, by which it finds out who lags no more.
+        if self._timer is None and self._waiting:
             self._engine.want_room()
-            if self._timer is None:
-                self._timer = self.loop.call_later(_LOOK_EVERY, self._on_timer)
-            await self._room.wait()
+            self._timer = self.loop.call_later(_LOOK_EVERY, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         self.tell_room()
 
     def tell_room(self) -> None:
-        """There may be room: those who wait look."""
-        self._room.set()
+        """There may be room: who has some goes on."""
+        roomy = self._engine.roomy
+        self._waiting = [each for each in self._waiting if not each.goes_on(roomy=roomy)]
+        try:
+            self._look_again()
+        except fastfan.EngineClosed:
+            self._let_all_go()  # to hear that themselves
+
+    def _let_all_go(self) -> None:
+        for waiting in self._waiting:
+            waiting.goes_on(roomy=True, closing=True)
+        self._waiting = []
 
     # --- the end ---
 
@@ -123,6 +160,6 @@ class Desk:
             reader.close()
         if self._timer is not None:
             self._timer.cancel()
-        self.tell_room()
+        self._let_all_go()
         self.loop.remove_reader(self._fileno)
         self._queue.close()

@@ -82,19 +82,22 @@ class EventStreams:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._streams: WeakSet[EventStream] = WeakSet()
+        self._lock = threading.Lock()  # over all of it
         self._closed = False
         self.dropped = 0
 
     def open(self) -> EventStream:
         stream = EventStream(self._limit)
-        if self._closed:
-            stream.close()
-        self._streams.add(stream)
+        with self._lock:
+            if self._closed:
+                stream.close()
+            self._streams.add(stream)
         return stream
 
     def put(self, event: Event) -> None:
-        for stream in list(self._streams):
-            self.dropped += not stream._put(event)
+        with self._lock:
+            for stream in self._streams:
+                self.dropped += not stream._put(event)
 
     @property
     def wanted(self) -> bool:
@@ -102,6 +105,7 @@ class EventStreams:
         return len(self._streams) > 0
 
     def close(self) -> None:
-        self._closed = True
-        for stream in list(self._streams):
-            stream.close()
+        with self._lock:
+            self._closed = True
+            for stream in self._streams:
+                stream.close()

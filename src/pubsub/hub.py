@@ -11,11 +11,10 @@ client has one for each); each loop has a desk of its own.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
@@ -23,6 +22,7 @@ from weakref import WeakSet
 
 import fastfan
 from pubsub import closing, http_door
+from pubsub.addresses import topic_path
 from pubsub.asgi import AsgiWire, Receive, Scope, Send, answer_http, request_of
 from pubsub.broker import Broker
 from pubsub.channel import Channel, Wire
@@ -33,12 +33,10 @@ from pubsub.inprocess import InProcess
 from pubsub.listening import listen
 from pubsub.options import Options
 from pubsub.server import Server, Serving
+from pubsub.term import Term
 
 __all__ = ["Hub"]
 
-# After the last Close, clients have so long to take it before their channels are left to the web server.
-_GRACE = 0.5
-_LOOK_EVERY = 0.01
 _NO_WEBSOCKET = "the web server passed the upgrade on as plain HTTP; give it a WebSocket library (uvicorn: websockets)"
 _CLOSING = Refusal(503, "the application is closing; connect again in a while", ((b"Retry-After", b"1"),))
 
@@ -81,12 +79,9 @@ class Hub(InProcess):
 
     def _begin_anew(self) -> None:
         self._lock = threading.Lock()
-        self._broker: Broker | None = None
-        self._server: Server | None = None
-        self._desks: dict[asyncio.AbstractEventLoop, Desk] = {}
-        self._channels: set[Channel] = set()
-        self._timers: dict[asyncio.AbstractEventLoop, asyncio.TimerHandle] = {}
+        self._term: Term | None = None
         self._closed = False
+        self._entered = 0
 
     @property
     def options(self) -> Options:
@@ -104,68 +99,59 @@ class Hub(InProcess):
             yield
 
     async def __aenter__(self) -> Self:
-        self._closed = False
-        self._running()
+        with self._lock:
+            self._entered += 1
+            self._closed = False
+        self._open_term()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        with self._lock:
+            self._entered -= 1
+            last = self._entered <= 0
+        if last:
+            await self.close()
 
-    def _running(self) -> Broker:
-        broker = self._broker
-        if broker is None:
+    def _open_term(self) -> Term:
+        term = self._term
+        if term is None:
             with self._lock:
                 if self._closed:
                     raise MisuseError("this hub is closed; it begins again with its lifespan, or `async with hub`")
-                if self._broker is None:
-                    self._broker = Broker(self._options)
-                broker = self._broker
-        return broker
+                if self._term is None:
+                    self._term = Term(self._options)
+                term = self._term
+        return term
+
+    def _running(self) -> Broker:
+        return self._open_term().broker
 
     def _here(self) -> Desk:
-        broker = self._running()
-        loop = asyncio.get_running_loop()
-        desk = self._desks.get(loop)
+        desk = self._open_term().desk()
         if desk is None:
-            with self._lock:
-                for old in [each for each in self._desks if each.is_closed()]:
-                    self._desks.pop(old).abandon()
-                desk = self._desks[loop] = Desk(broker.engine)
+            raise MisuseError("this hub is closing; it begins again with its lifespan, or `async with hub`")
         return desk
 
     async def close(self, *, drain: float = 0.0) -> None:
-        """Closes everybody with 1012, and gives everything back; `async with hub` begins again.
+        """Closes everybody with 1012, and gives everything back; `async with hub` begins again. Safe to call again.
 
         Within `drain` seconds publishers' last messages are taken where they come through `listen()`, and subscribers
-        get what they are owed. Clients that are then left are their web server's to end.
+        get what they are owed. Clients that are then left are their web server's to end. Cancelled, it gives everything
+        back at once.
         """
+        term = self._term
         with self._lock:
             self._closed = True
-            broker, self._broker = self._broker, None
-            server, self._server = self._server, None
-        if broker is None:
+        if term is None:
             return
-        if server is not None:
-            await server.close(drain=drain)
-        await self._end_channels(drain)
-        for desk in self._desks.values():
-            _in_its_loop(desk.loop, desk.close)
-        for loop, timer in self._timers.items():
-            _in_its_loop(loop, timer.cancel)
-        self._desks, self._timers = {}, {}
-        broker.close()
-
-    async def _end_channels(self, drain: float) -> None:
-        for channel in list(self._channels):
-            if not _in_its_loop(channel.loop, channel.end if drain > 0 else channel.close):
-                self._channels.discard(channel)
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + drain + _GRACE
-        # They may be in several loops, so there is nothing to wait for but that they have gone.
-        while self._channels and loop.time() < ends:  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK_EVERY)
+        try:
+            await term.close(drain)
+        finally:
+            with self._lock:
+                if self._term is term:
+                    self._term = None
 
     # --- doors ---
 
@@ -179,12 +165,13 @@ class Hub(InProcess):
         return Serving(self._lend, listen(host, port, sock), owns_broker=False, begun=self._on_listening)
 
     def _lend(self) -> Broker:
-        if self._server is not None and not self._server.closed:
-            raise MisuseError(f"this hub listens on {self._server.url} already; close that server first")
-        return self._running()
+        term = self._open_term()
+        if term.server is not None and not term.server.closed:
+            raise MisuseError(f"this hub listens on {term.server.url}; close that server first")
+        return term.broker
 
     def _on_listening(self, server: Server) -> None:
-        self._server = server
+        self._open_term().server = server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
@@ -208,7 +195,7 @@ class Hub(InProcess):
         chosen = role_named(role)
         if not chosen:
             raise MisuseError(f"role={shown(role)} is unknown; give publisher, subscriber or duplex")
-        name = self.topic(topic).name
+        name = topic_path(topic)
         request = request_of(scope, full_path=True)
         if isinstance(request, Request):
             query = request.target.partition("?")
@@ -232,65 +219,47 @@ class Hub(InProcess):
         """The answer to a request that is no WebSocket's, for an adapter to another web server; it counts."""
         if isinstance(request, Request):
             request = http_door.judge(request, method.encode("ascii"), _NO_WEBSOCKET)
-        if not self._closed:
-            self._running().census.refused(request)
+        self._count(request)
         return request
+
+    def _count(self, refusal: Refusal) -> None:
+        with suppress(MisuseError):  # closed
+            self._running().census.refused(refusal)
 
     # --- clients ---
 
     async def welcome(self, wire: Wire, request: Request | Refusal, *, role: str | None = None) -> None:
         """Serves one client to its end: what an adapter to another web server calls (see `Wire`)."""
         outcome = admit(request, self._options, role=role) if isinstance(request, Request) else request
-        if self._closed:
+        if isinstance(outcome, Admission) and outcome.role:
+            channel = self._channel(wire, outcome)
+            if channel is not None:
+                await self._serve(*channel)
+                return
             outcome = _CLOSING
+        elif isinstance(outcome, Refusal):
+            self._count(outcome)
         with suppress(OSError):  # it left before it was answered
             if isinstance(outcome, Refusal):
-                if not self._closed:
-                    self._running().census.refused(outcome)
                 await wire.refuse(outcome)
-            elif not outcome.role:
+            else:
                 # A health check: a whole handshake, and nothing else.
                 await wire.accept(outcome.subprotocol, ())
                 await wire.close(closing.NORMAL, "")
-            else:
-                await self._serve(wire, outcome)
 
-    async def _serve(self, wire: Wire, admission: Admission) -> None:
+    def _channel(self, wire: Wire, admission: Admission) -> tuple[Term, Channel] | None:
+        """None where the hub is closed, or is closing."""
         try:
-            broker, desk = self._running(), self._here()
-            channel = Channel(broker, desk, wire, admission)
-        except (MisuseError, fastfan.MisuseError):  # closed just now
-            await wire.refuse(_CLOSING)
-            return
-        self._channels.add(channel)
-        if desk.loop not in self._timers:
-            self._beat(desk.loop, broker)
+            term = self._open_term()
+            desk = term.desk()
+            return None if desk is None else (term, Channel(term.broker, desk, wire, admission))
+        except (MisuseError, fastfan.MisuseError):
+            return None
+
+    async def _serve(self, term: Term, channel: Channel) -> None:
+        term.channels.add(channel)
         try:
+            term.begin_clock(channel.loop)
             await channel.run()
         finally:
-            self._channels.discard(channel)
-
-    def _beat(self, loop: asyncio.AbstractEventLoop, broker: Broker) -> None:
-        """The clock of a loop's channels, as long as there are any."""
-        step = min(1.0, self._options.subscriber_write_timeout / 8)
-        channels = [channel for channel in list(self._channels) if channel.loop is loop]
-        for channel in channels:
-            channel.age(step)
-        if broker is self._broker:
-            broker.sweep(step)
-        if channels and not self._closed:
-            self._timers[loop] = loop.call_later(step, self._beat, loop, broker)
-        else:
-            self._timers.pop(loop, None)
-
-
-def _in_its_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> bool:
-    """Whether there is still a loop to call it in."""
-    try:
-        if loop is asyncio.get_running_loop():
-            call()
-        else:
-            loop.call_soon_threadsafe(call)
-    except RuntimeError:
-        return False
-    return True
+            term.channels.discard(channel)

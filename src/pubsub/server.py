@@ -65,6 +65,11 @@ class Server(InProcess):
         return self._desk
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop it belongs to."""
+        return self._loop
+
+    @property
     def port(self) -> int:
         """The port it listens on; the kernel's choice when 0 was asked for."""
         return self._address.port
@@ -76,8 +81,8 @@ class Server(InProcess):
 
     @property
     def closed(self) -> bool:
-        """Whether it is closing, or has closed."""
-        return self._closing is not None
+        """Whether it has closed, and given everything back."""
+        return self._closing is not None and self._closing.done()
 
     async def __aenter__(self) -> Server:
         return self
@@ -129,6 +134,11 @@ class Server(InProcess):
         self._broker.sweep(step)
 
     # --- the end ---
+
+    def abandon(self) -> None:
+        """Its loop has ended without it: gives its sockets back. Any thread."""
+        self._door.abandon()
+        self._desk.abandon()
 
     async def close(self, *, drain: float = 0.0) -> None:
         """Stops accepting and closes everybody with 1012; returns when all is given back. Safe to call again.

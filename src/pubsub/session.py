@@ -28,12 +28,11 @@ if TYPE_CHECKING:
     from pubsub.census import Census
     from pubsub.options import Options
 
-__all__ = ["STALLED", "Session", "Sessions", "message_size", "new_uid", "too_big"]
+__all__ = ["VERDICTS", "Session", "Sessions", "message_size", "new_uid", "too_big"]
 
-STALLED = (closing.TRY_LATER, "stalled: the socket took no byte for subscriber_write_timeout; read faster")
 # Why the engine condemns a connection, and what its client is told.
-_VERDICTS = {
-    Cause.STALLED: STALLED,
+VERDICTS = {
+    Cause.STALLED: (closing.TRY_LATER, "stalled: the socket took no byte for subscriber_write_timeout; read faster"),
     Cause.TOO_FAR_BEHIND: (closing.TRY_LATER, "too far behind: over max_lag_bytes, max_lag_messages or max_lag_age"),
     Cause.MEMORY: (closing.TRY_LATER, "too full: the farthest behind when max_memory_bytes was reached"),
     Cause.NO_PONG: (closing.INTERNAL, "no pong within pong_deadline"),
@@ -245,7 +244,7 @@ class Sessions:
     def _on_condemned(self, session: Session, detail: int, _data: bytes) -> None:
         verdict = self._verdicts.get(Cause(detail))
         if verdict is None:
-            self.close(session, *_VERDICTS[Cause(detail)])
+            self.close(session, *VERDICTS[Cause(detail)])
         else:
             self._close(session, verdict)
 

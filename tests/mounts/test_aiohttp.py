@@ -10,6 +10,7 @@ import pubsub.aiohttp
 from pubsub import ConnectionClosed, Hub, Options, Publisher, Subscriber, UpgradeRefused
 from tests.support.functional import Plan, carry_out, load_payloads
 from tests.support.rawclient import RawClient, request
+from tests.support.server import wait_until
 
 
 class Site:
@@ -56,6 +57,8 @@ async def test_refusals_have_their_status_and_their_line(site: Site) -> None:
 
 async def test_a_message_that_is_too_large_is_told_so(site: Site) -> None:
     async with Publisher(f"{site.url}/a") as publisher:
+        await publisher.publish(bytes(1 << 20))
+        await wait_until(lambda: site.hub.stats().messages == 1)
         await publisher.publish(bytes((1 << 20) + 1))
         with pytest.raises(ConnectionClosed) as closed:
             async with asyncio.timeout(10):
@@ -63,6 +66,7 @@ async def test_a_message_that_is_too_large_is_told_so(site: Site) -> None:
                     await publisher.publish(b"x")
                     await asyncio.sleep(0.01)
         assert closed.value.code == 1009
+    await wait_until(lambda: site.hub.stats().departures == {"too_big": 1})
 
 
 async def test_shutting_down_closes_clients_with_1012(site: Site) -> None:

@@ -1,9 +1,11 @@
 """From an ASGI scope to a request: the topic behind the mount, escaped as it came."""
 
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 
+from pubsub import asgi
 from pubsub.asgi import request_of, without_root
 from pubsub.handshake import Refusal, Request
 
@@ -35,11 +37,30 @@ def topic(full_path: bool = False, **parts: Any) -> str:
         (b"/lively/a", "/live", b"/lively/a"),
         (b"/live/live/a", "/live", b"/live/a"),
         (b"/a", "", b"/a"),
-        (b"", "", b"/"),
+        (b"/", "", b"/"),
     ],
 )
 def test_the_topic_is_what_stands_behind_the_mount(raw: bytes, root: str, rest: bytes) -> None:
-    assert without_root(raw, root) == rest
+    assert topic(raw_path=raw, root=root).encode() == rest
+
+
+def test_where_a_proxy_takes_off_the_applications_root_the_mount_is_still_found() -> None:
+    # As Starlette has it below FastAPI(root_path="/api"), with /api off the path already, and not.
+    assert topic(raw_path=b"/live/a", root="/api/live", app_root_path="/api") == "/a"
+    assert topic(raw_path=b"/api/live/a", root="/api/live", app_root_path="/api") == "/a"
+    assert topic(raw_path=b"/other/a", root="/api/live", app_root_path="/api") == "/other/a"
+
+
+def test_of_a_long_path_no_more_is_looked_at_than_the_mount_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+
+    def unquote(front: bytes) -> bytes:
+        looked_at.append(len(front))
+        return unquote_to_bytes(front)
+
+    monkeypatch.setattr(asgi, "unquote_to_bytes", unquote)
+    assert without_root(b"/live" + b"/%2f" * 20_000, "/api/live") is None
+    assert sum(looked_at) < 1000
 
 
 def test_with_full_path_it_is_the_whole_path() -> None:
