@@ -15,7 +15,7 @@ FOUR_FIFTHS = LIMIT // 5 * 4
 
 @pytest.fixture
 def rig(make_rig: Callable[..., Rig]) -> Rig:
-    return make_rig(max_memory_bytes=LIMIT, close_deadline=0.04)
+    return make_rig(max_memory_bytes=LIMIT, close_deadline=0.4)  # it looks every 50 ms
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_at_the_limit_the_farthest_of_the_largest_log_is_condemned(rig: Rig, top
     assert rig.memory_bytes < LIMIT
     topic.publish_many([BIG], strict=False)
     assert rig.until_condemned(far) == Cause.MEMORY
-    rig.engine.end(far.token, frame(b"\x03\xf5", CLOSE))
+    rig.engine.end(far.token, frame(b"\x03\xf5", CLOSE), deadline=60.0)
     far.expect(frame(BIG), frame(b"\x03\xf5", CLOSE))
     near.expect(frame(BIG), frame(BIG))
     assert rig.condemned(near) is rig.condemned(small_slow) is None
