@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 
 from fastfan._cursor cimport (
     CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_NONE, CAUSE_RESET, CONDEMNED, GONE, PEER_CLOSED, PING_NONE,
-    PING_TAKEN, ROLE_PUBLISHER, TopicState, cursor_abandon, cursor_drop_rest, cursor_leave, topic_count_client,
+    PING_TAKEN, ROLE_PUBLISHER, TopicState, cursor_abandon, cursor_leave, topic_count_client,
 )
 from fastfan._dirty cimport dirty_mark
 from fastfan._lag cimport lag_catches_up, lag_holds, lag_leaves, lag_skip_to_newest
@@ -21,6 +21,7 @@ from fastfan._incoming cimport incoming_wants_fill
 from fastfan._lane cimport lane_drop, lane_fill, lane_take
 from fastfan._limits cimport limits_note_span, limits_unpace
 from fastfan._pool cimport pool_short
+from fastfan._rest cimport rest_drop
 from fastfan._sync cimport add_fetch, count_up, exchange_full, load_acquire, set_bits_full
 from fastfan._loop cimport CHUNK_BYTES
 from fastfan._mailbox cimport EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, outbox_put, poller
@@ -238,7 +239,7 @@ cdef void connection_end(Loop *loop, Sink *sink, Cause cause, bint reset) noexce
         wire_close(fd)
     if sink.in_view:
         connection_leave_view(loop, sink, False)
-    cursor_drop_rest(sink)
+    rest_drop(sink)
     sink_free_buffers(sink)
     lane_drop(loop, sink)
     connection_return(loop, sink)

@@ -265,8 +265,6 @@ cdef void cursor_join(TopicState *topic, Sink *sink) noexcept nogil
 cdef void cursor_abandon(Sink *sink) noexcept nogil
 cdef bint cursor_admit(Sink *sink) noexcept nogil
 cdef void cursor_leave(Sink *sink, bint keep_frame) noexcept nogil
-cdef bint cursor_holds_rest(Sink *sink) noexcept nogil
-cdef void cursor_drop_rest(Sink *sink) noexcept nogil
 cdef bint cursor_settle(Sink *sink) noexcept nogil
 cdef void cursor_advance(Sink *sink, uint64_t bytes_taken) noexcept nogil
 cdef bint cursor_jump(Sink *sink, Place *to) noexcept nogil

@@ -26,7 +26,7 @@ from libc.stdint cimport UINT64_MAX, int64_t
 from libc.stdlib cimport realloc
 
 from fastfan._log cimport log_trim, segment_frame_end, segment_offset_at
-from fastfan._pool cimport pool_release
+from fastfan._rest cimport rest_drop, rest_pin
 from fastfan._sync cimport (
     add_fetch, count_up, load_acquire, load_acquire_pointer, mutex_lock, mutex_unlock, store_release,
 )
@@ -175,7 +175,7 @@ cdef void cursor_leave(Sink *sink, bint keep_frame) noexcept nogil:
     resolve(view)
     settle(view, sink)
     if keep_frame and sink.segment != NULL:
-        pin_rest(sink)
+        rest_pin(sink)
     store_release(&topic.listeners, topic.listeners - 1)
     if sink.segment != NULL:
         uncount(view, sink.segment)
@@ -191,45 +191,7 @@ cdef void cursor_leave(Sink *sink, bint keep_frame) noexcept nogil:
     topic_trim(topic)
     mutex_unlock(&topic.log.lock)
     if not keep_frame:
-        cursor_drop_rest(sink)
-
-
-cdef void pin_rest(Sink *sink) noexcept nogil:
-    # Under the log's lock, settled. Where there is a rest already, the cursor stands where a frame begins.
-    cdef uint64_t frame_end = segment_frame_end(sink.segment, sink.at)
-    if frame_end > sink.at:
-        sink.segment.pins += 1
-        sink.rest, sink.rest_at, sink.rest_end = sink.segment, sink.at, frame_end
-
-
-cdef bint cursor_holds_rest(Sink *sink) noexcept nogil:
-    """Whether it is in the middle of a frame whose segment nobody but such as it needs."""
-    cdef Log *log = &sink.topic.log
-    cdef bint alone
-    if sink.rest == NULL:
-        return False
-    mutex_lock(&log.lock)
-    alone = sink.rest.unlinked
-    mutex_unlock(&log.lock)
-    return alone
-
-
-cdef void cursor_drop_rest(Sink *sink) noexcept nogil:
-    """The rest of its frame is sent, or is not going to be."""
-    cdef Log *log = &sink.topic.log
-    cdef Segment *segment = sink.rest
-    if segment == NULL:
-        return
-    if sink.rest_leaves:
-        sink.rest_leaves = False
-        add_fetch(&log.pool.leaving_bytes, -<int64_t>segment.block_bytes)
-    mutex_lock(&log.lock)
-    segment.pins -= 1
-    if segment.pins == 0 and segment.unlinked:
-        add_fetch(&log.pool.pinned_bytes, -<int64_t>segment.block_bytes)
-        pool_release(log.pool, segment)
-    mutex_unlock(&log.lock)
-    sink.rest = NULL
+        rest_drop(sink)
 
 
 # --- reading (the thread of its loop) -------------------------------------------------------------------------------
@@ -318,7 +280,7 @@ cdef bint cursor_jump(Sink *sink, Place *to) noexcept nogil:
     count_skip(sink, frame_end, to, goes_on)
     if frame_end > sink.at:
         mutex_lock(&sink.topic.log.lock)
-        pin_rest(sink)
+        rest_pin(sink)
         mutex_unlock(&sink.topic.log.lock)
     unnote_position(view, sink)
     sink.segment, sink.sequence, sink.at, sink.position = to.segment, to.segment.sequence, to.at, to.position

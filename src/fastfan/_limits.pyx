@@ -9,13 +9,14 @@ from libc.stdint cimport UINT64_MAX, int64_t
 
 from fastfan._clocks cimport clocks_call_at
 from fastfan._connection cimport connection_condemn, connection_receive, must_wait
-from fastfan._cursor cimport CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, OPEN, Sink, cursor_holds_rest
+from fastfan._cursor cimport CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, OPEN, Sink
 from fastfan._lag cimport lag_farthest, lag_needs_no_review, lag_review, lag_review_due, lag_span
 from fastfan._loop cimport loops_nudge
 from fastfan._mailbox cimport EVENT_ROOM, inbox_nudge, outbox_put
 from fastfan._pool cimport pool_short
 from fastfan._readers_lag cimport readers_evict, readers_paced, readers_review_all, readers_span
 from fastfan._sync cimport add_fetch, clear_bits_full, exchange_full, load_acquire, store_release
+from fastfan._rest cimport rest_is_alone
 from fastfan._table cimport table_at
 from fastfan._waitlist cimport waitlist_add, waitlist_take
 
@@ -210,7 +211,7 @@ cdef bint condemn_rest(Loop *loop, uint64_t wanted_bytes) noexcept nogil:
         return False
     for slot in range(<uint32_t>load_acquire(&loop.table.high_slot)):
         sink = table_at(&loop.table, slot)
-        if not sink.started or sink.state != OPEN or not cursor_holds_rest(sink):
+        if not sink.started or sink.state != OPEN or not rest_is_alone(sink):
             continue
         if victim == NULL or sink.rest.block_bytes > victim.rest.block_bytes:
             victim = sink

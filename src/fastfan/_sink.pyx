@@ -31,9 +31,10 @@ from libc.string cimport memcpy, memmove
 
 from fastfan._cursor cimport (
     ATTACHED, CLOSING, CONDEMNED, FREE, GONE, OPEN, PEER_CLOSED, PING_QUEUED, PING_TAKEN,
-    cursor_advance, cursor_boundary, cursor_drop_rest, cursor_leave, cursor_settle,
+    cursor_advance, cursor_boundary, cursor_leave, cursor_settle,
 )
 from fastfan._pool cimport Segment
+from fastfan._rest cimport rest_drop
 from fastfan._sync cimport add_fetch, load_acquire, load_acquire_pointer
 
 
@@ -227,7 +228,7 @@ cdef uint64_t take_rest(Sink *sink, uint64_t taken) noexcept nogil:
     cdef uint64_t step = min(taken, sink.rest_end - sink.rest_at)
     sink.rest_at += step
     if sink.rest_at == sink.rest_end:
-        cursor_drop_rest(sink)
+        rest_drop(sink)
     return taken - step
 
 
@@ -273,7 +274,7 @@ cdef void die(Sink *sink) noexcept nogil:
     sink.write_dead = True
     if sink.in_view:
         cursor_leave(sink, False)
-    cursor_drop_rest(sink)
+    rest_drop(sink)
     sink_free_buffers(sink)
 
 
