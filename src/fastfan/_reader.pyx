@@ -127,11 +127,14 @@ cdef class Reader:
         if self.closed or self.topic.core.shared.orphaned:
             return
         self.closed = True
+        # Counted as one who waits: the last one closes the notifier, and until then it is signalled without the GIL.
+        self.waiting += 1
         with nogil:
             readers_close(&self.topic.core.shared.readers, &self.state)
-        tell_of_room(&self.topic.core.shared)
+        self.waiting -= 1
         if self.waiting == 0:
             self.close_notifier()
+        tell_of_room(&self.topic.core.shared)
 
     cdef void close_notifier(self) noexcept:
         cdef int fd = self.state.fd
