@@ -19,7 +19,7 @@ import fastfan
 import pubsub
 from pubsub import closing, handshake
 from pubsub.cli.command import fastpubsub
-from pubsub.options import parse_duration, parse_size
+from pubsub.units import parse_duration, parse_size
 from tests.support.pages import PAGES, ROOT, names_in, prose, spans, table
 
 # --- flags ----------------------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def test_close_codes_in_the_prose_exist() -> None:
 
 def test_statuses_of_refusals_are_the_table() -> None:
     numbers = set()
-    for name in ("arrival", "connection", "handshake", "http_door"):
+    for name in ("arrival", "broker", "connection", "gate", "handshake", "http_door"):
         tree = ast.parse((ROOT / "src" / "pubsub" / f"{name}.py").read_text())
         numbers |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     refusals = {number for number in numbers if type(number) is int and 400 <= number < 600}

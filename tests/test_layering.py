@@ -19,12 +19,12 @@ SOURCE = Path(__file__).parents[1] / "src"
 RINGS = {
     "sans-IO": {
         *("addresses", "closing", "connection", "errors", "events", "handshake", "http_door", "options"),
-        *("overflow", "patterns"),
+        *("overflow", "patterns", "units"),
     },
     "clients": {"client", "dialing", "outbox", "publisher", "subscriber", "sync"},
     "shell": {
-        *("arrival", "broker", "census", "desk", "eventstream", "inprocess", "listening", "reader", "server"),
-        *("session", "stats"),
+        *("arrival", "broker", "census", "desk", "eventstream", "gate", "inprocess", "leaving", "listening"),
+        *("reader", "server", "session", "stats"),
     },
     "mounts": {"aiohttp", "asgi", "channel", "hub", "term"},
     "command": {"__main__", "bench", "cli"},

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pubsub.errors import ConfigError
-from pubsub.options import Options, parse_duration, parse_size
+from pubsub.options import Options
+from pubsub.units import parse_duration, parse_size
 
 # More than a float holds, and more than Python writes.
 HUGE = pytest.param(1 << 20_000, id="huge")
@@ -22,6 +23,10 @@ DURATIONS = [
     "max_lag_age",
     "topic_linger",
 ]
+MAY_BE_OFF = [
+    *("max_lag_messages", "max_lag_age", "max_connections", "max_connections_per_address", "max_upgrades_per_second"),
+    *("max_fragments", "max_control_frames", "max_ignored_bytes", "max_topics", "max_new_topics_per_address"),
+]
 COUNTS = [
     "max_message_bytes",
     "max_lag_bytes",
@@ -31,7 +36,17 @@ COUNTS = [
     "event_buffer",
     "max_lingering_topics",
     "max_head_bytes",
+    "max_connections",
+    "max_connections_per_address",
+    "max_upgrades_per_second",
+    "max_fragments",
+    "max_control_frames",
+    "max_ignored_bytes",
+    "max_topics",
+    "max_topic_bytes",
+    "max_new_topics_per_address",
 ]
+
 
 
 def test_every_option_is_tested_here() -> None:
@@ -60,6 +75,20 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (options.event_buffer, options.topic_linger, options.max_lingering_topics) == (1024, 300, 10_000)
     assert (options.allow_origins, options.max_head_bytes, options.lane) == ((), 16384, True)
     assert (options.io_threads, options.overflow) == (1, ())
+
+
+@pytest.mark.parametrize("name", MAY_BE_OFF)
+def test_a_limit_that_there_need_not_be_is_off_by_that_word(name: str) -> None:
+    assert getattr(Options.from_mapping({name: "off"}), name) is None
+    assert getattr(Options(**{name: None}), name) is None
+
+
+def test_the_limits_of_clients_and_topics_have_the_documented_defaults() -> None:
+    options = Options()
+    assert (options.max_connections, options.max_connections_per_address) == (None, None)
+    assert (options.max_upgrades_per_second, options.max_new_topics_per_address) == (None, None)
+    assert (options.max_fragments, options.max_control_frames) == (131_072, 10_000)
+    assert (options.max_ignored_bytes, options.max_topics, options.max_topic_bytes) == (1 << 20, 100_000, 1024)
 
 
 @pytest.mark.parametrize("given", [0, 1, 16, "2"])

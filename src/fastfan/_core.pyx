@@ -10,6 +10,7 @@ call looks at that before it takes a lock. The child's copy of the memory is lef
 
 import os
 
+from libc.stdint cimport UINT32_MAX
 from libc.stdlib cimport calloc, free
 
 from fastfan._loop cimport (
@@ -46,7 +47,8 @@ cdef class Core:
 
     def __cinit__(self, *, int io_threads=1, max_memory_bytes=None, double write_timeout=10.0,
                   double close_deadline=5.0, int notsent_bytes=65536, lane_bytes=16 << 20,
-                  double message_timeout=30.0):
+                  double message_timeout=30.0, max_fragments=131072, max_control_frames=10000,
+                  max_ignored_bytes=1 << 20):
         cdef Terms terms
         if not 0 <= io_threads <= LOOPS_MAX:
             raise MisuseError(f"io_threads={io_threads} is not from 0 to {LOOPS_MAX}; give the cores that may be used, "
@@ -64,10 +66,17 @@ cdef class Core:
             raise MisuseError(f"lane_bytes={lane_bytes} is below 0; give bytes, or 0 for no lane")
         if not 0 < message_timeout <= LONGEST:
             raise MisuseError(f"message_timeout={message_timeout} must be above 0 s and at most {LONGEST:g} s")
+        for name, most, value in (("max_fragments", UINT32_MAX, max_fragments),
+                                  ("max_control_frames", UINT32_MAX, max_control_frames),
+                                  ("max_ignored_bytes", LANE_MOST, max_ignored_bytes)):
+            if not 0 <= value <= most:
+                raise MisuseError(f"{name}={value} is not from 0 to {most}; give a number, or 0 for no limit")
         self.io_threads = io_threads
         terms.write_timeout_ns, terms.close_deadline_ns = to_ns(write_timeout), to_ns(close_deadline)
         terms.notsent_bytes, terms.lane_bytes = notsent_bytes, min(lane_bytes, LANE_MOST)
         terms.message_timeout_ns = to_ns(message_timeout)
+        terms.max_fragments, terms.max_controls = max_fragments, max_control_frames
+        terms.max_ignored_bytes = max_ignored_bytes
         pool_init(&self.shared.pool, max_memory_bytes)
         set_up(self, &terms)
 

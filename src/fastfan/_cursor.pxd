@@ -37,6 +37,9 @@ cdef enum Cause:
     CAUSE_TOO_BIG           # a message over lane_bytes
     CAUSE_MESSAGE_TIMEOUT   # a message not complete within message_timeout
     CAUSE_NO_ROOM           # no memory left for a message that is arriving
+    CAUSE_TOO_MANY_FRAGMENTS    # a message of more than max_fragments frames
+    CAUSE_TOO_MANY_CONTROLS # more than max_controls pings and pongs in a second
+    CAUSE_SENT_TOO_MUCH     # a subscriber: more than max_ignored_bytes in a second
 
 cdef enum Policy:
     # What happens to subscribers that are too far behind (see _lag.pyx).
@@ -81,6 +84,7 @@ cdef struct Incoming:
     uint64_t frame_left         # payload of the frame that is still to come
     uint64_t waited_ns          # since its first byte
     uint32_t key                # of the frame, as it stands at its next byte
+    uint32_t fragments          # of the message, this frame included
     uint8_t opcode              # of the message; 0: there is none
     uint8_t text                # utf8_check()'s state
     bint in_frame
@@ -142,6 +146,10 @@ cdef struct Sink:
     uint32_t tail_bytes         # charged to the pool
     Lane lane
     Incoming incoming
+    # What it sent in its current second (see _rates.pyx).
+    uint64_t second_ns          # when that began; 0: none did
+    uint64_t ignored_bytes
+    uint32_t controls
     bint moving                 # at the last review
     bint lagging                # ... and over pace_lag_bytes
     bint over                   # ... and over its topic's bounds; only under `block`

@@ -29,6 +29,9 @@ class Cause(enum.IntEnum):
     TOO_BIG = 11  # a message over lane_bytes
     MESSAGE_TIMEOUT = 12  # a message not complete within message_timeout
     NO_ROOM = 13  # no memory left for a message that is arriving
+    TOO_MANY_FRAGMENTS = 14  # a message of more than max_fragments frames
+    TOO_MANY_CONTROLS = 15  # more than max_control_frames pings and pongs in a second
+    SENT_TOO_MUCH = 16  # a subscriber, more than max_ignored_bytes of messages in a second
 
 class EventKind(enum.IntEnum):
     """What an event tells; see Engine.take_events()."""
@@ -68,6 +71,9 @@ class Engine(Core):
         notsent_bytes: int = 65536,
         lane_bytes: int = 16777216,
         message_timeout: float = 30.0,
+        max_fragments: int = 131072,
+        max_control_frames: int = 10000,
+        max_ignored_bytes: int = 1048576,
     ) -> None:
         """An engine without connections.
 
@@ -84,6 +90,11 @@ class Engine(Core):
                           answered, and only what ends a connection is lent: a Close, or what is no well-formed frame.
                           0: no lane, everything is lent
         message_timeout   seconds that a publisher's message may take from its first byte to its last, in the lane
+        max_fragments     frames of one message, in the lane; the next one condemns its client. Of this and the
+                          following 0 is: no limit
+        max_control_frames  pings and pongs of one client in a second, in the lane
+        max_ignored_bytes payload of a subscriber's messages in a second, and 6 bytes for each of their frames, in the
+                          lane
 
         Raises MisuseError for values out of range, OSError when the system has no descriptors left.
         """

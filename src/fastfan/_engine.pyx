@@ -21,8 +21,8 @@ from libc.stdlib cimport free
 from fastfan._core cimport to_ns
 from fastfan._cursor cimport (
     CAUSE_ABORTED, CAUSE_BAD_TEXT, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_MESSAGE_TIMEOUT,
-    CAUSE_NO_PONG, CAUSE_NO_ROOM, CAUSE_RESET, CAUSE_STALLED, CAUSE_TOO_BIG, CAUSE_TOO_FAR_BEHIND, ROLE_PUBLISHER,
-    ROLE_SUBSCRIBER, Policy, Sink, cursor_join, topic_at_rest,
+    CAUSE_NO_PONG, CAUSE_NO_ROOM, CAUSE_RESET, CAUSE_SENT_TOO_MUCH, CAUSE_STALLED, CAUSE_TOO_BIG, CAUSE_TOO_FAR_BEHIND,
+    CAUSE_TOO_MANY_CONTROLS, CAUSE_TOO_MANY_FRAGMENTS, ROLE_PUBLISHER, ROLE_SUBSCRIBER, Policy, Sink, cursor_join, topic_at_rest,
 )
 from fastfan._pool cimport pool_short, pool_spare_bytes
 from fastfan._sync cimport exchange_full, load_acquire, mutex_lock, mutex_unlock, store_release
@@ -61,6 +61,9 @@ class Cause(enum.IntEnum):
     TOO_BIG = CAUSE_TOO_BIG
     MESSAGE_TIMEOUT = CAUSE_MESSAGE_TIMEOUT
     NO_ROOM = CAUSE_NO_ROOM
+    TOO_MANY_FRAGMENTS = CAUSE_TOO_MANY_FRAGMENTS
+    TOO_MANY_CONTROLS = CAUSE_TOO_MANY_CONTROLS
+    SENT_TOO_MUCH = CAUSE_SENT_TOO_MUCH
 
 
 class EventKind(enum.IntEnum):

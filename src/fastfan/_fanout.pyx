@@ -1,13 +1,14 @@
 """The fan-out: views whose logs have grown, and the passes over their cursors.
 
 A pass is cut into slices of about a millisecond with a poll between them, and topics take turns, so a big topic does
-not hold up a small one. What is published meanwhile is picked up by those not yet served, in the same system call; who
-was served before gets it in the next pass. Called by the I/O thread that owns the views.
+not hold up a small one: what the poll brings is served ahead of the pass that was cut, and so waits for the rest of one
+slice, not for that and another whole one. What is published meanwhile is picked up by those not yet served, in the same
+system call; who was served before gets it in the next pass. Called by the I/O thread that owns the views.
 """
 
 from fastfan._connection cimport connection_flush
 from fastfan._cursor cimport POLICY_LATEST, Sink, View, view_resolve, view_trim
-from fastfan._dirty cimport dirty_mark
+from fastfan._dirty cimport dirty_add, dirty_mark
 from fastfan._lag cimport lag_note_pass, lag_skip_to_newest
 from fastfan._limits cimport limits_note_lag, limits_tell_waiting
 from fastfan._sync cimport exchange_full, load_acquire, store_release
@@ -23,6 +24,9 @@ cdef enum:
 cdef void fanout_slice(Loop *loop) noexcept nogil:
     """A slice's worth of passes over dirty topics, in turn."""
     cdef uint64_t slice_ends_ns = clock_ns() + SLICE_NS
+    if loop.unfinished != NULL:
+        dirty_add(loop, &loop.unfinished.dirty, &loop.unfinished.dirty)
+        loop.unfinished = NULL
     while loop.dirty != NULL:
         serve_first(loop, slice_ends_ns)
         loop.now_ns = clock_ns()
@@ -51,7 +55,9 @@ cdef void serve_first(Loop *loop, uint64_t slice_ends_ns) noexcept nogil:
             if loop.now_ns >= slice_ends_ns:
                 break
     if view.next < view.count:
-        dirty_mark(loop, view)
+        # As dirty_mark() does it, but for the place: the slice is over, so there is one such view at most.
+        if exchange_full(&view.dirty.queued, 1) == 0:
+            loop.unfinished = view
     else:
         end_pass(loop, view)
     limits_note_lag(loop, view)

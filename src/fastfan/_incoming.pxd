@@ -7,7 +7,7 @@ from fastfan._codec cimport client_frame
 from fastfan._cursor cimport Cause, Sink
 from fastfan._loop cimport Loop
 
-cdef void incoming_begin(Sink *sink, client_frame *frame) noexcept nogil
+cdef Cause incoming_begin(Loop *loop, Sink *sink, client_frame *frame) noexcept nogil
 cdef Cause incoming_piece(Loop *loop, Sink *sink, const uint8_t *data, size_t data_bytes) noexcept nogil
 cdef bint incoming_wants_fill(Loop *loop, Sink *sink) noexcept nogil
 cdef uint8_t *incoming_room(Loop *loop, Sink *sink, size_t *room_bytes) noexcept nogil

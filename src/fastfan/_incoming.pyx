@@ -19,10 +19,12 @@ from fastfan._codec cimport (
     SCAN_TEXT, UTF8_CUT, UTF8_START, UTF8_WRONG, check_masked, unmask, unmask_key_at, utf8_check,
 )
 from fastfan._cursor cimport (
-    CAUSE_BAD_TEXT, CAUSE_NO_ROOM, CAUSE_NONE, CAUSE_TOO_BIG, ROLE_PUBLISHER, Incoming, TopicState,
+    CAUSE_BAD_TEXT, CAUSE_NO_ROOM, CAUSE_NONE, CAUSE_TOO_BIG, CAUSE_TOO_MANY_FRAGMENTS, ROLE_PUBLISHER, Incoming,
+    TopicState,
 )
 from fastfan._log cimport log_append_partial, log_count_unseen, partial_drop, partial_room
 from fastfan._pool cimport pool_short
+from fastfan._rates cimport rates_note_ignored
 from fastfan._sync cimport count_up
 
 
@@ -31,13 +33,18 @@ cdef enum:
     FILL_MOST = 131072          # in one go: no longer than a large chunk takes
 
 
-cdef void incoming_begin(Sink *sink, client_frame *frame) noexcept nogil:
-    """A data frame that may come now: of a new message, or of the one that is arriving."""
+cdef Cause incoming_begin(Loop *loop, Sink *sink, client_frame *frame) noexcept nogil:
+    """A data frame that may come now: of a new message, or of the one that is arriving. CAUSE_NONE: it was taken."""
     cdef Incoming *incoming = &sink.incoming
     if incoming.opcode == 0:
         incoming.opcode, incoming.text, incoming.waited_ns = frame.opcode, UTF8_START, 0
+        incoming.fragments = 0
+    incoming.fragments += 1
+    if loop.max_fragments and incoming.fragments > loop.max_fragments:
+        return CAUSE_TOO_MANY_FRAGMENTS
     incoming.in_frame, incoming.fin = True, frame.fin
     incoming.key, incoming.frame_left = frame.key, frame.payload_bytes
+    return CAUSE_NONE if sink.role & ROLE_PUBLISHER else rates_note_ignored(loop, sink, 0)
 
 
 cdef Cause incoming_piece(Loop *loop, Sink *sink, const uint8_t *data, size_t data_bytes) noexcept nogil:
@@ -57,7 +64,7 @@ cdef Cause incoming_piece(Loop *loop, Sink *sink, const uint8_t *data, size_t da
     if too_big:
         return CAUSE_TOO_BIG
     advance(incoming, data_bytes)
-    return CAUSE_NONE
+    return rates_note_ignored(loop, sink, data_bytes)
 
 
 cdef inline size_t expected_bytes(Incoming *incoming) noexcept nogil:

@@ -45,6 +45,7 @@ from fastfan._log cimport (
     APPEND_DONE, APPEND_NOT_TEXT, Append, frame_write_header, log_append_masked, log_count_unseen, log_retire, log_wish,
 )
 from fastfan._mailbox cimport EVENT_CONDEMNED, outbox_put
+from fastfan._rates cimport rates_note_control, rates_note_ignored
 from fastfan._readers cimport readers_note_append
 from fastfan._sink cimport sink_queue_control
 from fastfan._sync cimport add_fetch, count_up, mutex_lock, mutex_unlock, store_release
@@ -109,7 +110,7 @@ cdef void take_frames(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
         if frame.opcode >= SCAN_CONTROL:
             take_control(loop, sink, chunk, &frame)
         else:
-            incoming_begin(sink, &frame)
+            chunk.verdict = incoming_begin(loop, sink, &frame)
             chunk.data += frame.header_bytes
 
 
@@ -158,6 +159,7 @@ cdef inline void take_message(Loop *loop, Sink *sink, Chunk *chunk, client_frame
         chunk.message_bytes += payload_bytes
     else:
         count_up(&loop.counters.ignored_messages, 1)
+        chunk.verdict = rates_note_ignored(loop, sink, payload_bytes)
 
 
 cdef void take_piece(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
@@ -193,6 +195,9 @@ cdef void take_control(Loop *loop, Sink *sink, Chunk *chunk, client_frame *frame
     cdef uint8_t pong[2 + SCAN_CONTROL_MAX]
     cdef size_t payload_bytes = <size_t>frame.payload_bytes
     cdef size_t header_bytes
+    chunk.verdict = rates_note_control(loop, sink)
+    if chunk.verdict != CAUSE_NONE:
+        return
     if frame.opcode == SCAN_PING and sink.state == OPEN:
         let_go(loop, sink, chunk)   # where the sink's boundary is may have to be looked up in the log
         header_bytes = frame_write_header(pong, SCAN_PONG, payload_bytes)

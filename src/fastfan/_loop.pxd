@@ -60,9 +60,13 @@ cdef struct Loop:
     int notsent_bytes
     size_t lane_bytes           # the largest message that may take the lane; 0: none does
     uint64_t message_timeout_ns
+    uint32_t max_fragments      # of a message; this and the next two: 0 for no limit
+    uint32_t max_controls       # pings and pongs of a connection in a second
+    uint64_t max_ignored_bytes  # of a subscriber's messages in a second
     # The loop's own.
     uint64_t now_ns
     uint64_t last_tick_ns
+    uint64_t lenient_until_ns   # when rates are judged again after a pause
     uint64_t last_beat_ns
     uint64_t ticks
     uint64_t random
@@ -80,6 +84,7 @@ cdef struct Loop:
     bint room_wanted_short      # asked for while memory was short
     DirtyLink *dirty            # views to serve, in turn
     DirtyLink *dirty_last
+    View *unfinished            # the one whose pass the last slice cut; marked as queued, on the list again by the next
     View *live                  # views with cursors
     WaitList held               # readable publishers that have to wait
     WaitList reading            # connections with more to read
@@ -95,6 +100,9 @@ cdef struct Terms:
     int notsent_bytes
     size_t lane_bytes
     uint64_t message_timeout_ns
+    uint32_t max_fragments
+    uint32_t max_controls
+    uint64_t max_ignored_bytes
 
 cdef int loop_init(Loop *loop, Shared *shared, uint32_t index, Terms *terms, uint64_t seed) noexcept nogil
 cdef void loop_clear(Loop *loop) noexcept nogil

@@ -28,6 +28,7 @@ from fastfan._mailbox cimport (
     poller_event,
 )
 from fastfan._orders cimport orders_execute, orders_refuse
+from fastfan._rates cimport rates_note_pause
 from fastfan._table cimport table_at, table_clear, table_find, table_init
 
 
@@ -67,6 +68,8 @@ cdef int loop_init(Loop *loop, Shared *shared, uint32_t index, Terms *terms, uin
     loop.write_timeout_ns, loop.close_deadline_ns = terms.write_timeout_ns, terms.close_deadline_ns
     loop.notsent_bytes = terms.notsent_bytes
     loop.lane_bytes, loop.message_timeout_ns = terms.lane_bytes, terms.message_timeout_ns
+    loop.max_fragments, loop.max_controls = terms.max_fragments, terms.max_controls
+    loop.max_ignored_bytes = terms.max_ignored_bytes
     loop.random = seed | 1
     loop.tick_ns = max(<uint64_t>TICK_MIN_NS, min(<uint64_t>TICK_MAX_NS, shortest_ns // 8))
     result = poller_open(&loop.poll)
@@ -185,13 +188,13 @@ cdef bint run_round(Loop *loop, int timeout_ms) noexcept nogil:
     who has something for this loop will wake it."""
     cdef int count = poll_all(loop, timeout_ms)
     run_commands(loop)
-    if loop.dirty != NULL:
+    if loop.dirty != NULL or loop.unfinished != NULL:
         fanout_slice(loop)
     clocks_judge(loop, count < POLLED_AT_ONCE)
     limits_apply(loop)
     connections_bury(loop)
     count_up(&loop.counters.turns, 1)
-    if loop.dirty != NULL or loop.reading.first != NULL or count == POLLED_AT_ONCE:
+    if loop.dirty != NULL or loop.unfinished != NULL or loop.reading.first != NULL or count == POLLED_AT_ONCE:
         return False
     return inbox_sleep(&loop.inbox)
 
@@ -216,6 +219,7 @@ cdef int poll_once(Loop *loop, int timeout_ms) noexcept nogil:
     if timeout_ms:
         inbox_awake(&loop.inbox)
     loop.now_ns = clock_ns()
+    rates_note_pause(loop)
     for index in range(count):
         if events[index].token == POLLER_TICK:
             clocks_on_tick(loop)

@@ -42,7 +42,7 @@ def handler(hub: "Hub") -> "Callable[[web.Request], Awaitable[web.StreamResponse
     async def serve(request: web.Request) -> web.StreamResponse:
         wire = _Wire(request, hub.options)
         if web.WebSocketResponse().can_prepare(request):
-            await hub.welcome(wire, _to_request(request))
+            await hub.welcome(wire, _to_request(request), peer=request.remote)
         else:
             await wire.refuse(hub.refusal(_to_request(request), request.method))
         return wire.response

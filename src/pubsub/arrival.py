@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING
 from fastfan import Overloaded
 from fastfan._upgrade import scan_upgrade
 from pubsub.connection import Connection, ServerUpgrade
+from pubsub.gate import address_of
 from pubsub.handshake import Admission, Refusal, Request, admit
 from pubsub.session import Session, Sessions, new_uid
 
 if TYPE_CHECKING:
+    from fastfan import Topic
     from pubsub.broker import Broker
 
 __all__ = ["Door"]
@@ -34,7 +36,10 @@ _ACCEPTS_AT_ONCE = 64
 _RECEIVE_BYTES = 65536
 # Out of descriptors or memory, accepting pauses so long; the clients wait in the backlog.
 _PAUSE = 0.2
+# Who is one too many has its answer, and keeps a descriptor until it has gone; at most so many do.
+_TURNED_AWAY_AT_ONCE = 256
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_LOOK_EVERY = 0.01
 # Seconds: what a 503 tells the client to wait.
 _RETRY = ((b"Retry-After", b"1"),)
 
@@ -42,10 +47,12 @@ _RETRY = ((b"Retry-After", b"1"),)
 class _Arrival:
     """A socket that is not the engine's yet. `upgrade` is None once it got its answer and only its end is awaited."""
 
-    __slots__ = ("fileno", "sock", "upgrade", "waited")
+    __slots__ = ("address", "counted", "fileno", "sock", "upgrade", "waited")
 
-    def __init__(self, sock: socket.socket, upgrade: ServerUpgrade) -> None:
+    def __init__(self, sock: socket.socket, address: str | None, upgrade: ServerUpgrade) -> None:
         self.sock = sock
+        self.address = address  # what the gate goes by
+        self.counted = True  # there
         self.fileno = sock.fileno()
         self.upgrade: ServerUpgrade | None = upgrade
         self.waited = 0.0  # seconds, for the request or for its end
@@ -54,13 +61,20 @@ class _Arrival:
 class Door:
     """Accepts on listening sockets, which it owns, until close()."""
 
-    def __init__(self, listeners: list[socket.socket], broker: Broker, sessions: Sessions) -> None:
+    def __init__(
+        self, listeners: list[socket.socket], broker: Broker, sessions: Sessions, *, inherited: bool = False
+    ) -> None:
+        """`inherited`: the listening sockets are somebody else's too, who goes on with those who wait in them."""
         self._listeners = listeners
+        self._inherited = inherited
+        self._closing = False
         self._broker = broker
         self._engine = broker.engine
         self._options = broker.options
         self._scan = scan_upgrade if broker.options.lane else None
         self._sessions = sessions
+        self._gate = broker.gate
+        self._turned_away = 0
         self._loop = asyncio.get_running_loop()
         self._arrivals: dict[int, _Arrival] = {}
         self._resume: asyncio.TimerHandle | None = None
@@ -74,25 +88,50 @@ class Door:
             self._loop.add_reader(listener.fileno(), self._on_acceptable, listener)
 
     def _on_acceptable(self, listener: socket.socket) -> None:
+        self._accept_from(listener)
+
+    def _accept_from(self, listener: socket.socket) -> bool:
+        """Accepts some; whether there may be more."""
         for _ in range(_ACCEPTS_AT_ONCE):
             try:
-                sock, _peer = listener.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
+                sock, peer = listener.accept()
+            except BlockingIOError:
+                return False
+            except ConnectionAbortedError:
+                continue
             except OSError as error:
                 self._pause(error)
-                return
+                return False
             sock.setblocking(False)
-            arrival = _Arrival(sock, ServerUpgrade(max_head_bytes=self._options.max_head_bytes, scan=self._scan))
-            # Most clients have sent their request by now: then no reader is needed at all.
-            if self._receive(arrival):
-                self._arrivals[arrival.fileno] = arrival
-                self._loop.add_reader(arrival.fileno, self._on_readable, arrival)
+            self._welcome(sock, address_of(peer[0]) if self._gate.watches_addresses and peer else None)
+        return True
+
+    def _welcome(self, sock: socket.socket, address: str | None) -> None:
+        upgrade = ServerUpgrade(max_head_bytes=self._options.max_head_bytes, scan=self._scan)
+        arrival = _Arrival(sock, address, upgrade)
+        full = self._gate.enter(address)
+        # Most clients have sent their request by now: then no reader is needed at all.
+        if self._receive(arrival) if full is None else self._turn_away(arrival, full):
+            self._arrivals[arrival.fileno] = arrival
+            self._loop.add_reader(arrival.fileno, self._on_readable, arrival)
+
+    def _turn_away(self, arrival: _Arrival, full: Refusal) -> bool:
+        """Refuses who is one too many, before it has said anything; whether its end is awaited."""
+        arrival.counted = False
+        self._turned_away += 1
+        if self._refuse(arrival, full):
+            if self._turned_away <= _TURNED_AWAY_AT_ONCE:
+                return True
+            # So many would need descriptors that others have a right to. Some will find their answer cut off.
+            return self._end(arrival)
+        return False
 
     def _pause(self, error: OSError) -> None:
         if error.errno not in _EXHAUSTED:
             _log.warning("accept: %s", error)
             return
+        if not self._listeners:
+            return  # these were the last
         _log.warning("accepting pauses for %g s: %s; raise the limit of open files", _PAUSE, error.strerror)
         for listener in self._listeners:
             self._loop.remove_reader(listener.fileno())
@@ -106,6 +145,10 @@ class Door:
     def _end(self, arrival: _Arrival) -> bool:
         self._forget(arrival)
         arrival.sock.close()
+        if arrival.counted:
+            self._gate.leave(arrival.address)
+        else:
+            self._turned_away -= 1
         return False
 
     def _forget(self, arrival: _Arrival) -> None:
@@ -135,7 +178,7 @@ class Door:
 
     def _judge(self, arrival: _Arrival, upgrade: ServerUpgrade, request: Request) -> bool:
         outcome = admit(request, self._options)
-        if isinstance(outcome, Admission) and not self._listeners:
+        if isinstance(outcome, Admission) and self._closing:
             outcome = Refusal(503, "the server is closing; connect again in a while", _RETRY)
         if isinstance(outcome, Refusal):
             return self._refuse(arrival, outcome)
@@ -143,16 +186,18 @@ class Door:
             # A health check: a whole handshake, and nothing else.
             head = upgrade.accept(subprotocol=outcome.subprotocol)
             return self._answer(arrival, head + Connection(client=False).close())
+        topic = self._gate.may_upgrade() or self._broker.topic_for(outcome.topic, arrival.address)
+        if isinstance(topic, Refusal):
+            return self._refuse(arrival, topic)
         try:
-            self._hand_over(arrival, upgrade, outcome)
+            self._hand_over(arrival, upgrade, outcome, topic)
         except Overloaded as error:
             return self._refuse(arrival, Refusal(503, str(error), _RETRY))
         return False
 
-    def _hand_over(self, arrival: _Arrival, upgrade: ServerUpgrade, admission: Admission) -> None:
-        topic = self._broker.topic(admission.topic)
+    def _hand_over(self, arrival: _Arrival, upgrade: ServerUpgrade, admission: Admission, topic: Topic) -> None:
         token, _epoch, offset = self._engine.attach(topic, role=admission.role.value)
-        session = Session(token, topic, admission.role, admission.name, new_uid())
+        session = Session(token, topic, admission.role, admission.name, new_uid(), arrival.address)
         try:
             head = upgrade.accept(subprotocol=admission.subprotocol, headers=session.headers(offset))
         except BaseException:
@@ -195,28 +240,45 @@ class Door:
                 self._end(arrival)
 
     def stop_listening(self) -> None:
-        """No new connections; who is in the middle of a request is refused when it is complete."""
+        """No new connections. Who is in the middle of a request may finish it; so may those who wait to be accepted,
+        whom the kernel would reset, unless the listening sockets live on elsewhere."""
         if self._resume is not None:
             self._resume.cancel()
-        for listener in self._listeners:
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
             self._loop.remove_reader(listener.fileno())
+            while not self._inherited and self._accept_from(listener):
+                continue
             listener.close()
-        self._listeners = []
+
+    async def wait_arrived(self, patience: float) -> None:
+        """Returns when no request is under way any more, after `patience` seconds at most."""
+        until = self._loop.time() + patience
+        # No event: it is waited for once in a server's life.
+        while any(each.upgrade for each in self._arrivals.values()) and self._loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY)
+
+    def refuse_all(self) -> None:
+        """Whose request is complete from now on is refused."""
+        self._closing = True
 
     def abandon(self) -> None:
         """Their loop has ended: closes the sockets."""
-        for sock in (*self._listeners, *(arrival.sock for arrival in self._arrivals.values())):
-            sock.close()
+        for listener in self._listeners:
+            listener.close()
+        for arrival in self._arrivals.values():
+            arrival.sock.close()
+            if arrival.counted:
+                self._gate.leave(arrival.address)
         self._listeners = []
         self._arrivals.clear()
 
     def close(self) -> None:
         self.stop_listening()
-        for fileno, arrival in self._arrivals.items():
-            self._loop.remove_reader(fileno)
-            arrival.sock.close()
-        self._arrivals.clear()
+        for arrival in list(self._arrivals.values()):
+            self._end(arrival)
 
 
 def _too_slow(limit: float) -> Refusal:
-    return Refusal(408, f"request not complete within handshake_deadline={limit:g} s; send it faster")
+    fault = f"request not complete within handshake_deadline={limit:g} s; send it faster"
+    return Refusal(408, fault, limit="handshake_deadline")

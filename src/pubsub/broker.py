@@ -4,9 +4,13 @@
     Hub      clients of web servers, and Servers     ┴──►  Broker  ──►  fastfan.Engine
 """
 
+import time
+
 import fastfan
 from pubsub.census import Census
 from pubsub.eventstream import EventStreams
+from pubsub.gate import Gate
+from pubsub.handshake import Refusal, fault_of_topic
 from pubsub.options import Options
 from pubsub.stats import Stats
 
@@ -15,6 +19,8 @@ __all__ = ["Broker"]
 # Topics are forgotten at most so much later than they may be, as a share of topic_linger; seconds at most.
 _SWEEP_SHARE = 1 / 16
 _SWEEP_EVERY = 10.0
+# At max_topics those that linger give way; to find them it looks at every topic, so not more often than this. Seconds.
+_GIVE_WAY_EVERY = 1.0
 
 
 class Broker:
@@ -31,21 +37,60 @@ class Broker:
             close_deadline=options.close_deadline,
             lane_bytes=options.max_message_bytes if options.lane else 0,
             message_timeout=options.message_timeout,
+            max_fragments=options.max_fragments or 0,
+            max_control_frames=options.max_control_frames or 0,
+            max_ignored_bytes=options.max_ignored_bytes or 0,
         )
         self.streams = EventStreams(options.event_buffer)
         self.census = Census(self.streams)
+        self.gate = Gate(options)
+        self._gave_way: float | None = None
         self._until_sweep = 0.0
         self._topics_swept = 0
 
     def topic(self, path: str) -> fastfan.Topic:
-        """Raises fastfan.EngineClosed after close()."""
+        """Raises fastfan.EngineClosed after close(), MisuseError for a name over max_topic_bytes, and Overloaded where
+        it would be one more than max_topics."""
+        return self.engine.find_topic(path) or self._make_topic(path)
+
+    def topic_for(self, path: str, address: str | None) -> fastfan.Topic | Refusal:
+        """The same for a request from `address`, of whose path `admit` has taken the measure."""
         topic = self.engine.find_topic(path)
+        if topic is not None:
+            return topic
+        refusal = self.gate.may_make_topic(address)
+        if refusal is not None:
+            return refusal
+        try:
+            return self._make_topic(path)
+        except fastfan.Overloaded as error:
+            cure = "try again in a while, or raise it with --max-topics"
+            return Refusal(503, f"{error}; {cure}", ((b"Retry-After", b"1"),), limit="max_topics")
+
+    def _make_topic(self, path: str) -> fastfan.Topic:
+        fault = fault_of_topic(path, self.options.max_topic_bytes)
+        if fault is not None:
+            raise fastfan.MisuseError(fault)
+        if not self._has_topic_room():
+            raise fastfan.Overloaded(f"there are {self.options.max_topics} topics already, which is max_topics")
         # Its terms are looked up when it is made: rules are matched one by one, and this is called for every message.
-        if topic is None:
-            topic = self.engine.topic(path, **self.options.lag_terms(path)._asdict())
-            if self._sweeps_itself:
-                self.sweep(0.0)
+        topic = self.engine.topic(path, **self.options.lag_terms(path)._asdict())
+        if self._sweeps_itself:
+            self.sweep(0.0)
         return topic
+
+    def _has_topic_room(self) -> bool:
+        most, now = self.options.max_topics, time.monotonic()
+        if most is None or self.engine.stats()["topics"] < most:
+            return True
+        if self._gave_way is not None and now - self._gave_way < _GIVE_WAY_EVERY:
+            return False
+        self._gave_way = now
+        for lingering in (self.options.max_lingering_topics // 2, 0):
+            self.engine.sweep_topics(self.options.topic_linger, lingering)
+            if self.engine.stats()["topics"] < most:
+                return True
+        return False
 
     def sweep(self, step: float) -> None:
         """Forgets idle topics, `step` seconds after the last call. It looks at every topic, so not at every call: when
@@ -67,6 +112,7 @@ class Broker:
     def stats(self) -> Stats:
         engine, census = self.engine.stats(), self.census
         return Stats(
+            connections=self.gate.connections,
             publishers=census.publishers,
             subscribers=census.subscribers,
             topics=engine["topics"],
@@ -83,4 +129,5 @@ class Broker:
             events_dropped=self.streams.dropped,
             departures=dict(census.departures),
             refusals=dict(census.refusals),
+            limited=dict(census.limited),
         )

@@ -30,6 +30,7 @@ class Census:
         self.ignored_messages = 0
         self.departures: Counter[str] = Counter()
         self.refusals: Counter[int] = Counter()
+        self.limited: Counter[str] = Counter()
 
     def joined(self, session: "Session") -> None:
         with self._lock:
@@ -47,8 +48,15 @@ class Census:
     def refused(self, refusal: Refusal) -> None:
         with self._lock:
             self.refusals[refusal.status] += 1
+            if refusal.limit:
+                self.limited[refusal.limit] += 1
         if refusal.event is not None and self._streams.wanted:
             self._streams.put(Event(refusal.event, "", refusal.topic))
+
+    def met(self, limit: str) -> None:
+        """A client is closed for the option of that name."""
+        with self._lock:
+            self.limited[limit] += 1
 
     def published(self, messages: int, payload_bytes: int) -> None:
         with self._lock:

@@ -23,10 +23,20 @@ import fastfan
 from pubsub import closing
 from pubsub.desk import is_paced
 from pubsub.handshake import Admission, Headers, Refusal, Role
-from pubsub.session import VERDICTS, Session, message_size, new_uid, too_big
+from pubsub.session import (
+    FRAME_HEADER_BYTES,
+    LIMITS,
+    VERDICTS,
+    Session,
+    message_size,
+    new_uid,
+    sent_too_much,
+    too_big,
+)
 
 if TYPE_CHECKING:
     from pubsub.broker import Broker
+    from pubsub.connection import Closed
     from pubsub.desk import Desk
 
 __all__ = ["Channel", "Gone", "Wire"]
@@ -73,22 +83,24 @@ class _Ending(NamedTuple):
     label: str
     code: int | None = None
     reason: str = ""
+    limit: str = ""  # the option that was exceeded
 
 
 class Channel:
     """One admitted client. Belongs to the event loop of `desk`; `run` is its whole life."""
 
-    def __init__(self, broker: Broker, desk: Desk, wire: Wire, admission: Admission) -> None:
+    def __init__(self, broker: Broker, desk: Desk, wire: Wire, admission: Admission, topic: fastfan.Topic) -> None:
         self._broker = broker
         self._desk = desk
         self._wire = wire
-        self._topic = broker.topic(admission.topic)
+        self._topic = topic
         self._session = Session(0, self._topic, admission.role, admission.name, new_uid())
         self._subprotocol = admission.subprotocol
         self._told = asyncio.Event()
         self._ended: asyncio.Future[_Ending] = desk.loop.create_future()
         self._ending = False
-        self._ignored_bytes = 0
+        self._ignored_bytes = 0  # in the second that began then
+        self._ignored_since = 0.0
         # Sends begun and done, and how long the one under way had taken at the last look.
         self._begun = self._done = self._seen = 0
         self._waited = 0.0
@@ -154,6 +166,8 @@ class Channel:
 
     def _finish(self, ending: _Ending) -> None:
         if not self._ended.done():
+            if ending.limit:
+                self._broker.census.met(ending.limit)
             self._ended.set_result(ending)
 
     # --- what it sends ---
@@ -168,13 +182,25 @@ class Channel:
                 return
             size = message_size(message)
             if size > limit:
-                closed = too_big(size, limit)
-                self._finish(_Ending(closing.closing(closed.code).label, closed.code, closed.reason))
+                self._break(too_big(size, limit))
                 return
             if publishes:
                 await self._publish(message, size)
+            elif self._is_over_ignored(size):
+                self._break(sent_too_much(self._broker.options))
+                return
             else:
                 self._broker.census.ignored()
+
+    def _break(self, closed: Closed) -> None:
+        self._finish(_Ending(closing.closing(closed.code).label, closed.code, closed.reason, closed.limit))
+
+    def _is_over_ignored(self, size: int) -> bool:
+        most, now = self._broker.options.max_ignored_bytes, self.loop.time()
+        if now - self._ignored_since >= 1.0:
+            self._ignored_since, self._ignored_bytes = now, 0
+        self._ignored_bytes += size + FRAME_HEADER_BYTES
+        return most is not None and self._ignored_bytes > most
 
     async def _publish(self, message: bytes | str, size: int) -> None:
         cursor = self._cursor
@@ -184,7 +210,7 @@ class Channel:
             self._topic.publish(message)
         except fastfan.Overloaded as error:
             # There was room, and this one message is larger than that.
-            self._finish(_Ending("try_later", closing.TRY_LATER, f"too full: {error}"))
+            self._finish(_Ending("try_later", closing.TRY_LATER, f"too full: {error}", "max_memory_bytes"))
         except fastfan.EngineClosed:
             self.close()
         else:
@@ -214,7 +240,7 @@ class Channel:
             return self._cursor.read(self._batch_messages, max_bytes=_BATCH_BYTES)
         except fastfan.TooFarBehind:
             cause = fastfan.Cause(self._cursor.cause)
-            self._finish(_Ending(cause.name.lower(), *VERDICTS[cause]))
+            self._finish(_Ending(cause.name.lower(), *VERDICTS[cause], LIMITS[cause]))
         except fastfan.MisuseError:
             self._restart()  # the hub is being closed
         return []
@@ -226,7 +252,7 @@ class Channel:
             return
         self._waited += step
         if self._waited >= self._broker.options.subscriber_write_timeout:
-            self._finish(_Ending("stalled", closing.TRY_LATER, _STALLED))
+            self._finish(_Ending("stalled", closing.TRY_LATER, _STALLED, LIMITS[fastfan.Cause.STALLED]))
 
     # --- for its desk ---
 

@@ -27,7 +27,7 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import ProtocolError, generate_accept_token
 
 from pubsub import http_door
-from pubsub.closing import BAD_DATA, NO_STATUS, NORMAL, may_be_sent
+from pubsub.closing import BAD_DATA, NO_STATUS, NORMAL, POLICY, may_be_sent
 from pubsub.errors import MisuseError, PeerError, UpgradeRefused, shown
 from pubsub.handshake import Headers, Refusal, Request, bad_request, host_of_target
 
@@ -43,6 +43,7 @@ __all__ = [
     "Ping",
     "Pong",
     "ServerUpgrade",
+    "too_many_fragments",
 ]
 
 
@@ -81,9 +82,15 @@ class Closed(NamedTuple):
     code: int
     reason: str
     error: bool
+    limit: str = ""  # the option that was exceeded, where that is the fault
 
 
 Happening = Piece | Ping | Pong | Closed
+
+
+def too_many_fragments(limit: int) -> Closed:
+    return Closed(POLICY, f"message of more than max_fragments={limit} frames", error=True, limit="max_fragments")
+
 
 # What we close with where a text message is not UTF-8.
 NOT_TEXT = "text is not UTF-8"
@@ -97,13 +104,18 @@ class Connection:
 
     wsproto keeps the state: OPEN, then LOCAL_CLOSING (our Close is out) or REMOTE_CLOSING (theirs is in), then CLOSED.
     The one fact it does not keep is that it failed to parse, after which nothing that arrives has a meaning.
+
+    `max_fragments` bounds the frames of a message (0: no bound); a Closed with the fault tells of one more.
     """
 
-    __slots__ = ("_deaf", "_ws")
+    __slots__ = ("_deaf", "_fragments", "_in_frame", "_max_fragments", "_ws")
 
-    def __init__(self, *, client: bool) -> None:
+    def __init__(self, *, client: bool, max_fragments: int = 0) -> None:
         self._ws = WsConnection(ConnectionType.CLIENT if client else ConnectionType.SERVER)
         self._deaf = False
+        self._max_fragments = max_fragments
+        self._fragments = 0  # of the message that is arriving
+        self._in_frame = False
 
     @property
     def close_sent(self) -> bool:
@@ -123,6 +135,9 @@ class Connection:
         for event in cast("Iterator[Any]", self._ws.events()):
             kind = type(event)
             if kind is BytesMessage or kind is TextMessage:
+                if self._max_fragments and self._is_one_too_many(event):
+                    happenings.append(too_many_fragments(self._max_fragments))
+                    break
                 happenings.append(Piece(event.data, event.frame_finished and event.message_finished))
             elif kind is WsPing:
                 happenings.append(Ping(event.payload))
@@ -131,6 +146,17 @@ class Connection:
             elif kind is CloseConnection:
                 happenings.append(self._closed(event))
         return happenings
+
+    def _is_one_too_many(self, event: BytesMessage | TextMessage) -> bool:
+        if not self._in_frame:
+            self._fragments += 1
+        self._in_frame = not event.frame_finished
+        if self._fragments > self._max_fragments:
+            self._deaf = True
+            return True
+        if event.frame_finished and event.message_finished:
+            self._fragments = 0
+        return False
 
     def _closed(self, event: CloseConnection) -> Closed:
         # wsproto tells of a failure to parse with the same event as of a Close; only its state knows which it was.

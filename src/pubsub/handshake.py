@@ -3,12 +3,13 @@
 The order in which a request is judged, and what a refusal tells the server's events:
 
     head      not HTTP/1.1 as it should be, a body, a bad key     400 or 431, no event      http_door.py
+    topic     longer than max_topic_bytes                         414, no event
     role      none, unknown, or not in agreement                  400, BadHTTPHeaders
     upgrade   no Upgrade header: 426; else                        400, UpgradeFailed        http_door.py
     protocol  only subprotocols that are unknown here             400, UpgradeFailed
     Origin    a browser's page from elsewhere                     403, UpgradeFailed
     name      not a client name                                   400, BadHTTPHeaders
-    policy    (401, 403, 404, 429, 503: the server's, after `admit`)
+    policy    (401, 403, 404, 429, 503: the server's, after `admit`; gate.py)
 
 Browsers cannot set headers, so a role, and a name, may come in several places: every place given must say the same.
 """
@@ -36,6 +37,7 @@ __all__ = [
     "bad_request",
     "bad_target",
     "fault_of_name",
+    "fault_of_topic",
     "host_of_target",
     "role_named",
     "role_of",
@@ -85,6 +87,7 @@ class Refusal:
     event: EventType | None = None
     topic: str = ""
     head_only: bool = False
+    limit: str = ""  # the option that it was over
 
     def to_body(self) -> bytes:
         """The one line, ASCII."""
@@ -114,6 +117,9 @@ def admit(request: Request, options: Options, *, role: str | None = None) -> Adm
     topic = topic_of(request.target)
     if topic is None:
         return bad_target(request.target)
+    fault = fault_of_topic(topic, options.max_topic_bytes)
+    if fault is not None:
+        return Refusal(414, f"{fault}, or raise it with --max-topic-bytes", limit="max_topic_bytes")
     return _admit(request, options, topic, role_of(request, topic) if role is None else role_named(role))
 
 
@@ -166,6 +172,13 @@ def host_of_target(target: str) -> str | None:
 
 def bad_request(body: str, *, topic: str = "", event: EventType | None = None, head_only: bool = False) -> Refusal:
     return Refusal(400, body, event=event, topic=topic, head_only=head_only)
+
+
+def fault_of_topic(topic: str, limit: int) -> str | None:
+    """What is wrong with the length of an escaped path, and the cure."""
+    if len(topic) <= limit:
+        return None
+    return f"topic of {len(topic)} bytes is over max_topic_bytes={limit}; choose a shorter path"
 
 
 def bad_target(target: str) -> Refusal:

@@ -28,7 +28,7 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]{0,255}|\[[0-9A-Fa-f:.]{2,64
 
 def head_too_large(limit: int) -> Refusal:
     cure = "send fewer or shorter headers, or raise it with --max-head-bytes"
-    return Refusal(431, f"request head is over max_head_bytes={limit}; {cure}")
+    return Refusal(431, f"request head is over max_head_bytes={limit}; {cure}", limit="max_head_bytes")
 
 
 def check_head(head: bytes) -> Refusal | None:

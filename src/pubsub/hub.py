@@ -28,6 +28,7 @@ from pubsub.broker import Broker
 from pubsub.channel import Channel, Wire
 from pubsub.desk import Desk
 from pubsub.errors import ConfigError, MisuseError, shown
+from pubsub.gate import address_of
 from pubsub.handshake import Admission, Refusal, Request, admit, role_named
 from pubsub.inprocess import InProcess
 from pubsub.listening import listen
@@ -180,7 +181,7 @@ class Hub(InProcess):
             return
         request = request_of(scope, full_path=self._full_path)
         if scope["type"] == "websocket":
-            await self.welcome(AsgiWire(scope, receive, send), request)
+            await self.welcome(AsgiWire(scope, receive, send), request, peer=_peer(scope))
         else:
             await answer_http(scope, send, self.refusal(request, scope["method"]))
 
@@ -200,7 +201,7 @@ class Hub(InProcess):
         if isinstance(request, Request):
             query = request.target.partition("?")
             request = request._replace(target=name + query[1] + query[2])
-        await self.welcome(AsgiWire(scope, receive, send), request, role=role)
+        await self.welcome(AsgiWire(scope, receive, send), request, role=role, peer=_peer(scope))
 
     async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
         """Where a server has the hub for its whole application."""
@@ -228,15 +229,17 @@ class Hub(InProcess):
 
     # --- clients ---
 
-    async def welcome(self, wire: Wire, request: Request | Refusal, *, role: str | None = None) -> None:
-        """Serves one client to its end: what an adapter to another web server calls (see `Wire`)."""
+    async def welcome(
+        self, wire: Wire, request: Request | Refusal, *, role: str | None = None, peer: object = None
+    ) -> None:
+        """Serves one client to its end: what an adapter to another web server calls (see `Wire`). `peer` is the
+        client's address, for limits that go by it."""
         outcome = admit(request, self._options, role=role) if isinstance(request, Request) else request
         if isinstance(outcome, Admission) and outcome.role:
-            channel = self._channel(wire, outcome)
-            if channel is not None:
-                await self._serve(*channel)
+            refusal = await self._serve(wire, outcome, peer)
+            if refusal is None:
                 return
-            outcome = _CLOSING
+            outcome = refusal
         elif isinstance(outcome, Refusal):
             self._count(outcome)
         with suppress(OSError):  # it left before it was answered
@@ -247,19 +250,49 @@ class Hub(InProcess):
                 await wire.accept(outcome.subprotocol, ())
                 await wire.close(closing.NORMAL, "")
 
-    def _channel(self, wire: Wire, admission: Admission) -> tuple[Term, Channel] | None:
-        """None where the hub is closed, or is closing."""
+    async def _serve(self, wire: Wire, admission: Admission, peer: object) -> Refusal | None:
+        """Serves an admitted client; the refusal of one who is one too many, or comes to a hub that is closing."""
         try:
             term = self._open_term()
-            desk = term.desk()
-            return None if desk is None else (term, Channel(term.broker, desk, wire, admission))
-        except (MisuseError, fastfan.MisuseError):
+        except MisuseError:
+            return _CLOSING
+        gate = term.broker.gate
+        address = address_of(peer) if gate.watches_addresses else None
+        refusal = gate.enter(address)
+        if refusal is not None:
+            self._count(refusal)
+            return refusal
+        try:
+            channel = self._channel(term, wire, admission, address)
+            if isinstance(channel, Refusal):
+                return channel
+            await self._run(term, channel)
             return None
+        finally:
+            gate.leave(address)
 
-    async def _serve(self, term: Term, channel: Channel) -> None:
+    def _channel(self, term: Term, wire: Wire, admission: Admission, address: str | None) -> Channel | Refusal:
+        try:
+            desk = term.desk()
+            if desk is None:
+                return _CLOSING
+            topic = term.broker.gate.may_upgrade() or term.broker.topic_for(admission.topic, address)
+            if isinstance(topic, Refusal):
+                self._count(topic)
+                return topic
+            return Channel(term.broker, desk, wire, admission, topic)
+        except fastfan.MisuseError:
+            return _CLOSING
+
+    async def _run(self, term: Term, channel: Channel) -> None:
         term.channels.add(channel)
         try:
             term.begin_clock(channel.loop)
             await channel.run()
         finally:
             term.channels.discard(channel)
+
+
+def _peer(scope: Scope) -> object:
+    client = scope.get("client")
+    return client[0] if client else None

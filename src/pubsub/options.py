@@ -7,7 +7,6 @@ ConfigError that names value, limit and cure. The command reads `5s`, `500ms` an
 
 import dataclasses
 import difflib
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from typing import Any
 
 from pubsub.errors import ConfigError, shown
 from pubsub.overflow import BOUNDS, LagTerms, OverflowRule, overflow_rules
+from pubsub.units import parse_duration, parse_size
 
-__all__ = ["Options", "check_duration", "parse_duration", "parse_size"]
+__all__ = ["Options", "check_duration"]
 
 MIB = 1 << 20
 
@@ -25,6 +25,7 @@ _SHORTEST = 0.01
 # A century: what is longer is a mistake, and could not be counted in nanoseconds for long.
 _LONGEST = 100 * 366 * 86400.0
 _LARGEST = 1 << 62
+_LARGEST_COUNT = (1 << 32) - 1  # as the engine counts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +49,20 @@ class Options:
       pace_lag_bytes            publishers wait while half of the moving subscribers are farther behind than this. The
                                 default is half of max_lag_bytes where that is less
       max_memory_bytes          of all messages held; None: a quarter of the machine's memory, or of the cgroup's
+
+    Clients (None: no such limit):
+      max_connections           in all, requests under way included; the next ones get 503
+      max_connections_per_address  from one IPv4 address, or one /64 of IPv6; never from this machine; 429
+      max_upgrades_per_second   that are granted; 503
+      max_fragments             frames of one message; 1008
+      max_control_frames        pings and pongs of one client in a second; 1008
+      max_ignored_bytes         of what a subscriber sends in a second, which nobody gets, 6 bytes for each frame
+                                included; 1008
+
+    Topics:
+      max_topics                in all, lingering ones included; 503
+      max_topic_bytes           of a topic's name, which is the escaped path; 414
+      max_new_topics_per_address  that requests from one address may make in a minute (None: no such limit); 429
 
     Slow subscribers:
       overflow                  what happens to those too far behind, for topics of a pattern: rules such as
@@ -82,6 +97,15 @@ class Options:
     topic_linger: float = 300.0
     max_lingering_topics: int = 10_000
     max_head_bytes: int = 16384
+    max_connections: int | None = None
+    max_connections_per_address: int | None = None
+    max_upgrades_per_second: int | None = None
+    max_fragments: int | None = 131_072
+    max_control_frames: int | None = 10_000
+    max_ignored_bytes: int | None = 1 * MIB
+    max_topics: int | None = 100_000
+    max_topic_bytes: int = 1024
+    max_new_topics_per_address: int | None = None
     lane: bool = True
     io_threads: int = 1
 
@@ -166,6 +190,11 @@ def _or_none(check: Callable[[str, object], Any]) -> Callable[[str, object], Any
     return lambda name, value: None if value is None else check(name, value)
 
 
+def _or_off(check: Callable[[str, object], Any]) -> Callable[[str, object], Any]:
+    """A limit that there need not be: None, or `off` on a command line."""
+    return lambda name, value: None if value is None or value == "off" else check(name, value)
+
+
 def _seconds(*, lowest: float = _SHORTEST, example: str = "20") -> Callable[[str, object], float]:
     return lambda name, value: check_duration(name, value, lowest=lowest, example=example)
 
@@ -208,8 +237,8 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "message_timeout": _seconds(example="30"),
     "max_message_bytes": _number(example="16777216"),
     "max_lag_bytes": _number(example="67108864"),
-    "max_lag_messages": _or_none(_number(example="100000")),
-    "max_lag_age": _or_none(_seconds(example="30")),
+    "max_lag_messages": _or_off(_number(example="100000")),
+    "max_lag_age": _or_off(_seconds(example="30")),
     "pace_lag_bytes": _number(example="4194304"),
     "overflow": _overflow,
     # Less than a megabyte does not hold the smallest log and a message on its way.
@@ -220,6 +249,15 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "max_lingering_topics": _number(lowest=0, example="10000"),
     # The head of a browser's upgrade is 400 to 600 bytes without cookies.
     "max_head_bytes": _number(lowest=1024, example="16384"),
+    "max_connections": _or_off(_number(example="10000")),
+    "max_connections_per_address": _or_off(_number(example="100")),
+    "max_upgrades_per_second": _or_off(_number(example="1000")),
+    "max_fragments": _or_off(_number(highest=_LARGEST_COUNT, example="131072")),
+    "max_control_frames": _or_off(_number(highest=_LARGEST_COUNT, example="10000")),
+    "max_ignored_bytes": _or_off(_number(example="1048576")),
+    "max_topics": _or_off(_number(example="100000")),
+    "max_topic_bytes": _number(example="1024"),
+    "max_new_topics_per_address": _or_off(_number(example="100")),
     "lane": _switch,
     "io_threads": _number(lowest=0, highest=16, example="1"),
 }
@@ -255,36 +293,3 @@ def _known(values: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"{name} is given twice, the second time as {shown(given)}; give it once")
         known[name] = value
     return known
-
-
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|us|µs|ns|s)")
-_PLAIN_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
-
-# A bare k, M or G is taken as most servers' settings take it, in powers of 1024.
-_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9} | {
-    unit: 1 << shift for shift, units in ((10, "k kib"), (20, "m mib"), (30, "g gib")) for unit in units.split()
-}
-_SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([a-z]*)")
-
-
-def parse_duration(text: str, *, name: str = "duration") -> float:
-    """Seconds from `5s`, `500ms`, `1m`, `1m30s` (as Go writes durations) or a plain number of seconds."""
-    stripped = text.strip()
-    if _PLAIN_NUMBER.fullmatch(stripped):
-        return float(stripped)
-    parts = _DURATION_PART.findall(stripped)
-    if not parts or "".join(number + unit for number, unit in parts) != stripped:
-        raise ConfigError(f"{name}={shown(text)} is no duration; give one such as 5s, 500ms or 1m30s")
-    return math.fsum(float(number) * _SECONDS[unit] for number, unit in parts)
-
-
-def parse_size(text: str, *, name: str = "size") -> int:
-    """Bytes from `64MiB`, `64kB` or `1048576`."""
-    match = _SIZE.fullmatch(text.strip().lower())
-    factor = _BYTES.get(match[2]) if match else None
-    if match is None or factor is None:
-        raise ConfigError(f"{name}={shown(text)} is no size; give one such as 64MiB, 64kB or 1048576")
-    if "." not in match[1]:
-        return int(match[1]) * factor
-    return int(float(match[1]) * factor)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 
 import fastfan
-from pubsub import closing
 from pubsub.addresses import ListenAddress
 from pubsub.arrival import Door
 from pubsub.broker import Broker
@@ -20,23 +19,32 @@ from pubsub.desk import Desk
 from pubsub.errors import ConfigError
 from pubsub.handshake import Role
 from pubsub.inprocess import InProcess
+from pubsub.leaving import Leaving
 from pubsub.listening import listen
 from pubsub.options import Options
 from pubsub.session import Sessions
 
-__all__ = ["Server", "Serving", "serve"]
+__all__ = ["Server", "Serving", "serve", "serve_inherited"]
 
 # Chunks and news dealt with before the loop looks at anything else, and how long the engine waits meanwhile, seconds.
 _EVENTS_AT_ONCE = 64
 _TURN_EVERY = 0.002
 # After the last Close, clients have so long to take it before the server resets what is left.
 _GRACE = 0.5
+# A request that is under way when it closes may be finished within this.
+_ARRIVING = 0.25
+# Of the time to drain, for the Closes of publishers; and of what is left, for those of subscribers. The rest is theirs
+# to answer in.
+_PUBLISHERS_SHARE = 0.25
+_SUBSCRIBERS_SHARE = 0.8
 
 
 class Server(InProcess):
     """A running server, made by `serve()`. Its methods belong to its event loop, except `publish` and `stats`."""
 
-    def __init__(self, broker: Broker, listeners: list[socket.socket], *, owns_broker: bool) -> None:
+    def __init__(
+        self, broker: Broker, listeners: list[socket.socket], *, owns_broker: bool, inherited: bool = False
+    ) -> None:
         """Takes the engine's events: of the servers of a broker there is one at a time."""
         self._broker = broker
         self._owns_broker = owns_broker
@@ -44,8 +52,8 @@ class Server(InProcess):
         self._engine = broker.engine
         self._loop = asyncio.get_running_loop()
         self._desk = Desk(self._engine)
-        self._sessions = Sessions(self._engine, self._options, broker.census, self._desk.tell_room)
-        self._changed = asyncio.Event()
+        self._sessions = Sessions(self._engine, self._options, broker.census, self._desk.tell_room, broker.gate)
+        self._leaving = Leaving(self._sessions)
         self._closing: asyncio.Task[None] | None = None
         address = listeners[0].getsockname()
         self._address = ListenAddress(address[0], address[1]) if isinstance(address, tuple) else ListenAddress("", 0)
@@ -54,7 +62,7 @@ class Server(InProcess):
             self._watched.append(self._engine.work_fileno())
         for fileno in self._watched:
             self._loop.add_reader(fileno, self._on_work)
-        self._door = Door(listeners, broker, self._sessions)
+        self._door = Door(listeners, broker, self._sessions, inherited=inherited)
         self._beat_interval = _beat_interval(self._options)
         self._timer = self._loop.call_later(self._beat_interval, self._beat)
 
@@ -68,6 +76,11 @@ class Server(InProcess):
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop it belongs to."""
         return self._loop
+
+    @property
+    def address(self) -> ListenAddress:
+        """Where it listens: of several sockets, the first."""
+        return self._address
 
     @property
     def port(self) -> int:
@@ -112,7 +125,7 @@ class Server(InProcess):
                 turned = self._loop.time()
         # What was published and answered goes out now, not after another round of the loop.
         self._turn()
-        self._changed.set()
+        self._leaving.look_again()
 
     def _handle(self, event: tuple[int, int, int, int, bytes]) -> None:
         try:
@@ -143,8 +156,9 @@ class Server(InProcess):
     async def close(self, *, drain: float = 0.0) -> None:
         """Stops accepting and closes everybody with 1012; returns when all is given back. Safe to call again.
 
-        Within `drain` seconds publishers' last messages are taken and subscribers get what they are owed. What is left
-        after that has half a second to take its Close, and is then reset.
+        Within `drain` seconds publishers' last messages are taken and subscribers get what they are owed. Closes are
+        spread over that time, so that not all come back in the same second; it ends as soon as everybody has gone. What
+        is left after it has half a second to take its Close, and is then reset.
         """
         if self._closing is None:
             self._closing = self._loop.create_task(self._close(drain))
@@ -154,10 +168,15 @@ class Server(InProcess):
         self._door.stop_listening()
         ends = self._loop.time() + drain
         if drain > 0:
+            await self._door.wait_arrived(min(_ARRIVING, drain))
             # Publishers first, so that their last messages still reach everybody; those who do not answer get half.
-            await self._send_off(Role.PUBLISHER, patience=drain / 2, after_log=True)
+            half = self._loop.time() + drain / 2
+            await self._leaving.spread(Role.PUBLISHER, drain * _PUBLISHERS_SHARE, until=half)
+            await self._leaving.wait_gone(Role.PUBLISHER, max(half - self._loop.time(), 0.0))
+            await self._leaving.spread(Role.DUPLEX, max(ends - self._loop.time(), 0.0) * _SUBSCRIBERS_SHARE, until=ends)
+        self._door.refuse_all()
         patience = max(ends - self._loop.time(), 0.0) + _GRACE
-        await self._send_off(Role.DUPLEX, patience=patience, after_log=drain > 0)
+        await self._leaving.send_off(Role.DUPLEX, patience=patience, after_log=drain > 0)
         if drain > 0:
             await self._desk.read_out(max(ends - self._loop.time(), 0.0))
         self._desk.close()
@@ -169,7 +188,7 @@ class Server(InProcess):
         if not self._owns_broker:
             for session in self._sessions.all():
                 self._engine.abort(session.token)
-            await self._wait_gone(Role.DUPLEX, _GRACE)
+            await self._leaving.wait_gone(Role.DUPLEX, _GRACE)
         self._timer.cancel()
         for fileno in self._watched:
             self._loop.remove_reader(fileno)
@@ -181,23 +200,6 @@ class Server(InProcess):
             if event[0] == fastfan.EventKind.DEPARTED:
                 self._handle(event)
         self._broker.close()
-
-    async def _send_off(self, role: Role, *, patience: float, after_log: bool) -> None:
-        """Closes everybody with any part of that role, and waits until they have gone, `patience` seconds at most."""
-        row = closing.closing(closing.RESTART)
-        for session in self._sessions.all():
-            if role & session.role:
-                self._sessions.close(session, row.code, row.reason, after_log=after_log, deadline=patience)
-        await self._wait_gone(role, patience)
-
-    async def _wait_gone(self, role: Role, patience: float) -> None:
-        try:
-            async with asyncio.timeout(patience):
-                while self._sessions.count(role):
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            return
 
 
 def _beat_interval(options: Options) -> float:
@@ -221,17 +223,21 @@ class Serving:
         listeners: list[socket.socket],
         *,
         owns_broker: bool,
+        inherited: bool = False,
         begun: Callable[[Server], None] = lambda server: None,
     ) -> None:
         self._broker = broker
         self._listeners = listeners
         self._owns_broker = owns_broker
+        self._inherited = inherited
         self._begun = begun
         self._server: Server | None = None
 
     async def _start(self) -> Server:
         try:
-            self._server = Server(self._broker(), self._listeners, owns_broker=self._owns_broker)
+            self._server = Server(
+                self._broker(), self._listeners, owns_broker=self._owns_broker, inherited=self._inherited
+            )
         except BaseException as error:
             for listener in self._listeners:
                 listener.close()
@@ -269,3 +275,10 @@ def serve(
     """
     chosen = options or Options()
     return Serving(lambda: Broker(chosen), listen(host, port, sock), owns_broker=True)
+
+
+def serve_inherited(listeners: list[socket.socket], *, options: Options | None = None) -> Serving:
+    """The same on sockets that listen already and that live on elsewhere, as a service manager's do. It owns its copies
+    of them, and leaves to whoever serves next those who wait in their backlog when it closes."""
+    chosen = options or Options()
+    return Serving(lambda: Broker(chosen), listeners, owns_broker=True, inherited=True)

@@ -19,16 +19,27 @@ from typing import TYPE_CHECKING
 
 from fastfan import Cause, Engine, EventKind, Overloaded
 from pubsub import closing
-from pubsub.connection import NOT_TEXT, Closed, Connection, Piece, Ping
+from pubsub.connection import NOT_TEXT, Closed, Connection, Piece, Ping, Pong, too_many_fragments
 from pubsub.handshake import Role
 from pubsub.overflow import GAPS
 
 if TYPE_CHECKING:
     from fastfan import Partial, Topic
     from pubsub.census import Census
+    from pubsub.gate import Gate
     from pubsub.options import Options
 
-__all__ = ["VERDICTS", "Session", "Sessions", "message_size", "new_uid", "too_big"]
+__all__ = [
+    "FRAME_HEADER_BYTES",
+    "LIMITS",
+    "VERDICTS",
+    "Session",
+    "Sessions",
+    "message_size",
+    "new_uid",
+    "sent_too_much",
+    "too_big",
+]
 
 # Why the engine condemns a connection, and what its client is told.
 VERDICTS = {
@@ -37,6 +48,19 @@ VERDICTS = {
     Cause.MEMORY: (closing.TRY_LATER, "too full: the farthest behind when max_memory_bytes was reached"),
     Cause.NO_PONG: (closing.INTERNAL, "no pong within pong_deadline"),
 }
+
+
+# The options behind these; a bound for lag goes under the name of the first of the three.
+LIMITS = {
+    Cause.STALLED: "subscriber_write_timeout",
+    Cause.TOO_FAR_BEHIND: "max_lag_bytes",
+    Cause.MEMORY: "max_memory_bytes",
+    Cause.NO_PONG: "pong_deadline",
+}
+
+_NO_ROOM = "too full: a message found no room in max_memory_bytes"
+# Of a client's frame, at least: as the engine counts what subscribers send.
+FRAME_HEADER_BYTES = 6
 
 
 def new_uid() -> bytes:
@@ -51,9 +75,12 @@ class Session:
     """One connection: id, name, role, topic; and its wsproto object once it has sent something."""
 
     __slots__ = (
+        "address",
         "connection",
+        "controls",
         "ended_by",
         "ignored_bytes",
+        "ignored_lately",
         "name",
         "partial",
         "role",
@@ -63,8 +90,11 @@ class Session:
         "waited",
     )
 
-    def __init__(self, token: int, topic: Topic, role: Role, name: str, uid: bytes) -> None:
+    def __init__(
+        self, token: int, topic: Topic, role: Role, name: str, uid: bytes, address: str | None = None
+    ) -> None:
         self.token = token
+        self.address = address  # what the gate goes by
         self.topic = topic
         self.role = role
         self.name = name
@@ -73,6 +103,8 @@ class Session:
         self.partial: Partial | None = None
         self.waited = 0.0  # seconds since the first byte of `partial`
         self.ignored_bytes = 0  # of a message a subscriber is sending
+        self.controls = 0  # pings and pongs in the current second
+        self.ignored_lately = 0  # bytes of a subscriber, likewise
         self.ended_by: str | None = None  # what it did, once nothing more is wanted from it
 
     @property
@@ -89,22 +121,28 @@ class Session:
             headers.append((b"pubsub-offset", b"%d" % offset))
         return headers
 
-    def protocol(self) -> Connection:
+    def protocol(self, max_fragments: int = 0) -> Connection:
         # Made when it is first needed: an idle subscriber has none.
         if self.connection is None:
-            self.connection = Connection(client=False)
+            self.connection = Connection(client=False, max_fragments=max_fragments)
         return self.connection
 
 
 class Sessions:
     """Every session of a server, by token, and what happens to them."""
 
-    def __init__(self, engine: Engine, options: Options, census: Census, on_room: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, options: Options, census: Census, on_room: Callable[[], None], gate: Gate | None = None
+    ) -> None:
+        """`gate` is the one that they came in by."""
         self._engine = engine
+        self._gate = gate
         self._options = options
         self._census = census
         self._by_token: dict[int, Session] = {}
         self._arriving: dict[int, Session] = {}
+        self._measured: set[Session] = set()  # who sent something that has a rate in the current second
+        self._second = 0.0  # of it have passed
         self._on_room = on_room
         self._verdicts = _lane_verdicts(options)
         self._counts: Counter[Role] = Counter()
@@ -149,7 +187,7 @@ class Sessions:
         if session.ended_by is not None:
             # Read before the end was decided: perhaps the rest of a message whose beginning was thrown away.
             return
-        connection = session.protocol()
+        connection = session.protocol(self._options.max_fragments or 0)
         publishes = Role.PUBLISHER in session.role
         whole: list[bytes | str] = []
         closed: Closed | None = None
@@ -157,6 +195,8 @@ class Sessions:
             kind = type(happening)
             if kind is Piece:
                 closed = self._on_piece(session, happening, whole) if publishes else self._ignore(session, happening)  # type: ignore[arg-type]
+            elif (kind is Ping or kind is Pong) and self._is_over_controls(session):
+                closed = self._verdicts[Cause.TOO_MANY_CONTROLS]
             elif kind is Ping:
                 # Behind all that came before it, and ahead of all that came after.
                 if whole:
@@ -201,7 +241,7 @@ class Sessions:
                 self._census.published(1, size)
                 self._drop_partial(session)
         except Overloaded as error:
-            return Closed(closing.TRY_LATER, f"too full: {error}", error=True)
+            return Closed(closing.TRY_LATER, f"too full: {error}", error=True, limit="max_memory_bytes")
         return None
 
     def _publish(self, session: Session, messages: list[bytes | str]) -> None:
@@ -218,7 +258,20 @@ class Sessions:
         if piece.last:
             session.ignored_bytes = 0
             self._census.ignored()
-        return None
+        most = self._options.max_ignored_bytes
+        if most is None:
+            return None
+        session.ignored_lately += message_size(piece.data) + (FRAME_HEADER_BYTES if piece.last else 0)
+        self._measured.add(session)
+        return None if session.ignored_lately <= most else self._verdicts[Cause.SENT_TOO_MUCH]
+
+    def _is_over_controls(self, session: Session) -> bool:
+        most = self._options.max_control_frames
+        if most is None:
+            return False
+        session.controls += 1
+        self._measured.add(session)
+        return session.controls > most
 
     def _drop_partial(self, session: Session) -> None:
         session.partial = None
@@ -230,6 +283,8 @@ class Sessions:
         """Answers the peer's Close, or ends a connection that broke a rule: nothing more is wanted from it."""
         self._drop_partial(session)
         session.ended_by = closing.closing(closed.code).label if closed.error else Cause.CLOSED.name.lower()
+        if closed.limit:
+            self._census.met(closed.limit)
         frame = session.protocol().close(closed.code, closed.reason if closed.error else "")
         self._engine.end(session.token, frame, discard=True)
 
@@ -244,6 +299,7 @@ class Sessions:
     def _on_condemned(self, session: Session, detail: int, _data: bytes) -> None:
         verdict = self._verdicts.get(Cause(detail))
         if verdict is None:
+            self._census.met(LIMITS[Cause(detail)])
             self.close(session, *VERDICTS[Cause(detail)])
         else:
             self._close(session, verdict)
@@ -251,6 +307,9 @@ class Sessions:
     def _on_departed(self, session: Session, detail: int, _data: bytes) -> None:
         del self._by_token[session.token]
         self._drop_partial(session)
+        self._measured.discard(session)
+        if self._gate is not None:
+            self._gate.leave(session.address)
         cause = Cause(detail).name.lower()
         # The engine sees a Close and an end of stream; what the Close was about is known here.
         self._count(session, -1)
@@ -258,6 +317,12 @@ class Sessions:
 
     def age(self, step: float) -> None:
         """Advances the clocks of messages on their way by `step` seconds, but not of those that are held back."""
+        self._second += step
+        if self._second >= 1.0:
+            self._second = 0.0
+            for session in self._measured:
+                session.controls = session.ignored_lately = 0
+            self._measured.clear()
         limit = self._options.message_timeout
         for session in list(self._arriving.values()):
             # Not while its topic is paced; but while memory is short it counts, for unfinished messages may be what
@@ -277,14 +342,24 @@ def message_size(data: bytes | str) -> int:
 def _lane_verdicts(options: Options) -> dict[Cause, Closed]:
     """What a client is told that broke a rule in the engine's lane: the same as without it."""
     limit = options.max_message_bytes
+    controls = f"over max_control_frames={options.max_control_frames} pings and pongs in a second"
     slow = f"message not complete within message_timeout={options.message_timeout:g} s"
     return {
         Cause.BAD_TEXT: Closed(closing.BAD_DATA, NOT_TEXT, error=True),
         Cause.TOO_BIG: too_big(limit + 1, limit),
-        Cause.MESSAGE_TIMEOUT: Closed(closing.POLICY, slow, error=True),
-        Cause.NO_ROOM: Closed(closing.TRY_LATER, "too full: a message found no room in max_memory_bytes", error=True),
+        Cause.MESSAGE_TIMEOUT: Closed(closing.POLICY, slow, error=True, limit="message_timeout"),
+        Cause.NO_ROOM: Closed(closing.TRY_LATER, _NO_ROOM, error=True, limit="max_memory_bytes"),
+        Cause.TOO_MANY_FRAGMENTS: too_many_fragments(options.max_fragments or 0),
+        Cause.TOO_MANY_CONTROLS: Closed(closing.POLICY, controls, error=True, limit="max_control_frames"),
+        Cause.SENT_TOO_MUCH: sent_too_much(options),
     }
 
 
+def sent_too_much(options: Options) -> Closed:
+    fault = f"a subscriber sent over max_ignored_bytes={options.max_ignored_bytes} in a second; be duplex to publish"
+    return Closed(closing.POLICY, fault, error=True, limit="max_ignored_bytes")
+
+
 def too_big(size: int, limit: int) -> Closed:
-    return Closed(closing.TOO_BIG, f"message of {size} bytes or more is over max_message_bytes={limit}", error=True)
+    fault = f"message of {size} bytes or more is over max_message_bytes={limit}"
+    return Closed(closing.TOO_BIG, fault, error=True, limit="max_message_bytes")

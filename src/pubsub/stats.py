@@ -12,6 +12,7 @@ __all__ = ["Stats"]
 class Stats:
     """Counts since the server began, except where it says `now`. Sizes are bytes."""
 
+    connections: int  # now; requests under way included
     publishers: int  # now; a duplex client counts in both
     subscribers: int  # now
     topics: int  # now; those that linger without clients included
@@ -28,6 +29,7 @@ class Stats:
     events_dropped: int
     departures: Mapping[str, int]  # by cause, such as "closed", "left", "stalled", "no_pong"
     refusals: Mapping[int, int]  # by HTTP status
+    limited: Mapping[str, int]  # requests refused and clients closed for a limit, by the option's name
 
     def to_json(self) -> str:
         document = dataclasses.asdict(self)

@@ -113,6 +113,7 @@ async def test_stats_of_an_idle_server_are_zeros() -> None:
         stats = scene.server.stats()
         assert stats.max_memory_bytes > 1 << 20
         assert stats == Stats(
+            connections=0,
             publishers=0,
             subscribers=0,
             topics=0,
@@ -129,6 +130,7 @@ async def test_stats_of_an_idle_server_are_zeros() -> None:
             events_dropped=0,
             departures={},
             refusals={},
+            limited={},
         )
 
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 import click
 
 from pubsub.errors import ConfigError
-from pubsub.options import Options, parse_duration, parse_size
+from pubsub.options import Options
+from pubsub.units import parse_duration, parse_size
 
 __all__ = ["duration", "option_flags", "options_from_flags", "size"]
 
@@ -36,6 +37,15 @@ _HELP: Final = {
     "topic_linger": "How long an empty topic keeps its epoch and its next offset.",
     "max_lingering_topics": "How many empty topics keep them.",
     "max_head_bytes": "The largest HTTP request head.",
+    "max_connections": "How many clients may be connected, requests under way included.",
+    "max_connections_per_address": "How many from one IPv4 address or one /64 of IPv6; never of this machine's own.",
+    "max_upgrades_per_second": "How many upgrades are granted in a second.",
+    "max_fragments": "The most frames of one message.",
+    "max_control_frames": "The most pings and pongs of one client in a second.",
+    "max_ignored_bytes": "The most that a subscriber may send in a second; nobody gets it.",
+    "max_topics": "How many topics there may be, lingering ones included.",
+    "max_topic_bytes": "The longest topic, as an escaped path.",
+    "max_new_topics_per_address": "How many topics requests from one address may make in a minute.",
     "lane": "Well-formed messages and plain upgrades take a shortcut in C; off, all go through wsproto.",
     "io_threads": "Native threads that serve the sockets, whatever Python does; 0: Python's event loop does it.",
 }

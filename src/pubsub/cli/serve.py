@@ -1,14 +1,17 @@
 """``fastpubsub serve``: the server, until a signal ends it."""
 
 import os
+import socket
 from typing import Any
 
 import click
 
 from pubsub.addresses import DEFAULT_ADDRESS, ListenAddress, parse_listen_address
+from pubsub.cli.activation import inherited_listeners
 from pubsub.cli.exits import run_until_done
 from pubsub.cli.flags import duration, option_flags, options_from_flags
 from pubsub.cli.pipes import STDOUT
+from pubsub.errors import ConfigError
 
 __all__ = ["serve"]
 
@@ -39,7 +42,7 @@ Examples:
     type=duration,
     default="5s",
     show_default=True,
-    help="How long to go on delivering what is owed, after a signal.",
+    help="How long to go on delivering what is owed, after a signal; clients are sent away spread over that time.",
 )
 @option_flags
 def serve(
@@ -53,16 +56,20 @@ def serve(
 ) -> int:
     """Run the server on ADDR: HOST:PORT, :PORT for all interfaces, or [v6]:PORT.
 
-    Without ADDR, PUBSUB_ADDR counts, then 127.0.0.1:8080. SIGTERM and SIGINT end it once what is owed is delivered; a
-    second signal ends it at once. A DURATION is 5s, 500ms or 1m30s, a SIZE 64MiB, 64kB or a number of bytes.
+    Without ADDR, PUBSUB_ADDR counts, then 127.0.0.1:8080. Sockets of systemd's socket activation (LISTEN_FDS) come
+    before both. SIGTERM and SIGINT end it once what is owed is delivered; a second signal ends it at once. A DURATION
+    is 5s, 500ms or 1m30s, a SIZE 64MiB, 64kB or a number of bytes.
     """
     from pubsub.cli.serving import serve_until_signal
 
     name = events_name or ("lines" if os.isatty(STDOUT) else "json")
-    place = _listen_address(address, host, port)
-    return run_until_done(
-        serve_until_signal(place, options_from_flags(flags), events_name=name, drain_seconds=drain_seconds)
-    )
+    options = options_from_flags(flags)
+    place: ListenAddress | list[socket.socket] = inherited_listeners()
+    if not place:
+        place = _listen_address(address, host, port)
+    elif not (address is None and host is None and port is None):
+        raise ConfigError("sockets were given in LISTEN_FDS, and an address besides; leave the address out")
+    return run_until_done(serve_until_signal(place, options, events_name=name, drain_seconds=drain_seconds))
 
 
 def _listen_address(address: str | None, host: str | None, port: int | None) -> ListenAddress:

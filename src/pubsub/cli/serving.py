@@ -9,9 +9,9 @@ Signal handlers are installed here and nowhere in the library.
 import asyncio
 import json
 import os
-import resource
 import shlex
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,11 +19,12 @@ from types import FrameType
 from typing import Final
 
 from pubsub.addresses import ListenAddress
+from pubsub.cli.descriptors import connections_allowed, raise_descriptor_limit
 from pubsub.cli.eventlines import print_events
 from pubsub.cli.exits import Exit
 from pubsub.cli.pipes import STDOUT, Output
 from pubsub.options import Options
-from pubsub.server import Server, serve
+from pubsub.server import Server, serve, serve_inherited
 from pubsub.stats import Stats
 
 __all__ = ["serve_until_signal"]
@@ -37,12 +38,16 @@ _EVENT_BYTES: Final = 1 << 14
 _LAST_EVENTS_SECONDS: Final = 0.5
 
 
-async def serve_until_signal(place: ListenAddress, options: Options, *, events_name: str, drain_seconds: float) -> int:
-    """Serve until the first signal; the exit code."""
-    _raise_descriptor_limit()
+async def serve_until_signal(
+    place: ListenAddress | list[socket.socket], options: Options, *, events_name: str, drain_seconds: float
+) -> int:
+    """Serve at `place`, or on sockets that listen already, until the first signal; the exit code."""
+    raise_descriptor_limit()
     with Output(STDOUT, limit=_EVENT_BYTES) as output, _first_signal() as stopped:
-        server = await serve(place.host, place.port, options=options)
-        output.write(_first_line(place._replace(port=server.port), as_json=events_name == "json"))
+        server = await _serve(place, options)
+        place = server.address if isinstance(place, list) else place._replace(port=server.port)
+        print(f"fastpubsub: {connections_allowed(options.max_connections)}", file=sys.stderr)
+        output.write(_first_line(place, as_json=events_name == "json"))
         printing = asyncio.create_task(_print_events(server, output, events_name))
         try:
             await stopped.wait()
@@ -53,6 +58,12 @@ async def serve_until_signal(place: ListenAddress, options: Options, *, events_n
             await asyncio.wait([printing], timeout=_LAST_EVENTS_SECONDS)
             printing.cancel()
     return Exit.FINE
+
+
+async def _serve(place: ListenAddress | list[socket.socket], options: Options) -> Server:
+    if isinstance(place, list):
+        return await serve_inherited(place, options=options)
+    return await serve(place.host, place.port, options=options)
 
 
 def _first_line(place: ListenAddress, *, as_json: bool) -> bytes:
@@ -103,10 +114,3 @@ def _first_signal() -> Iterator[asyncio.Event]:
 
 def _end_at_once(number: int, _: FrameType | None) -> None:
     os._exit(128 + number)
-
-
-def _raise_descriptor_limit() -> None:
-    # A client costs a descriptor. The soft limit is low (1,024) only for programs that use select(2).
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,133 @@
+"""The gate: how many may come in, in all, from one address, and in a second; and how many topics there may be.
+
+    accept ──► enter() ──► the request ──► may_upgrade() ──► may_make() ──► ... ──► leave()
+
+Every limit is an option, and who is turned away is told which. Limits per address do not hold for this machine's own
+addresses: there a proxy stands for everybody.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from pubsub.handshake import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pubsub.options import Options
+
+__all__ = ["Gate", "address_of"]
+
+_MINUTE = 60.0
+_TOO_MANY = 429
+_UNAVAILABLE = 503
+
+
+def address_of(host: object) -> str | None:
+    """What limits per address go by: an IPv4 address, or the /64 of an IPv6 one, which is what one customer has.
+
+    None for this machine's own, and for what is no address (a Unix socket's peer).
+    """
+    try:
+        address = ip_address(str(host).partition("%")[0])
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    if address.is_loopback:
+        return None
+    return str(address) if address.version == 4 else address.exploded[:19]
+
+
+class Gate:
+    """Counts of one broker. Any thread. Every `enter` that let somebody in needs its `leave`."""
+
+    def __init__(self, options: Options, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` tells seconds that only grow."""
+        self._options = options
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._by_address: Counter[str] = Counter()
+        self._new_topics: Counter[str] = Counter()
+        self._minute_began = clock()
+        self._upgrades = _Allowance(options.max_upgrades_per_second)
+        self.connections = 0  # now
+        self.watches_addresses = bool(options.max_connections_per_address or options.max_new_topics_per_address)
+
+    def enter(self, address: str | None) -> Refusal | None:
+        """Somebody is here; None: and was counted in."""
+        most, most_each = self._options.max_connections, self._options.max_connections_per_address
+        with self._lock:
+            if most is not None and self.connections >= most:
+                return _full("max_connections", f"{most} connections are open, which is max_connections")
+            if address is not None and most_each is not None:
+                if self._by_address[address] >= most_each:
+                    fault = f"{most_each} connections from {address} are open, which is max_connections_per_address"
+                    return _full("max_connections_per_address", fault, _TOO_MANY)
+                self._by_address[address] += 1
+            self.connections += 1
+        return None
+
+    def leave(self, address: str | None) -> None:
+        with self._lock:
+            self.connections -= 1
+            if address is not None and address in self._by_address:
+                self._by_address[address] -= 1
+                if not self._by_address[address]:
+                    del self._by_address[address]
+
+    def may_upgrade(self) -> Refusal | None:
+        """A sound request is here; None: and was counted."""
+        most = self._options.max_upgrades_per_second
+        if most is None:
+            return None
+        with self._lock:
+            if self._upgrades.take(self._clock()):
+                return None
+        return _full("max_upgrades_per_second", f"more than max_upgrades_per_second={most} are asking")
+
+    def may_make_topic(self, address: str | None) -> Refusal | None:
+        """A request names a topic that there is not yet; None: and was counted."""
+        most = self._options.max_new_topics_per_address
+        if most is None or address is None:
+            return None
+        with self._lock:
+            now = self._clock()
+            if now - self._minute_began >= _MINUTE:
+                self._minute_began = now
+                self._new_topics.clear()
+            if self._new_topics[address] < most:
+                self._new_topics[address] += 1
+                return None
+        fault = f"{address} has made {most} topics within a minute, which is max_new_topics_per_address"
+        return _full("max_new_topics_per_address", fault, _TOO_MANY)
+
+
+class _Allowance:
+    """So many in a second, and as many at once after a quiet one."""
+
+    __slots__ = ("_left", "_most", "_seen")
+
+    def __init__(self, most: int | None) -> None:
+        self._most = most or 0
+        self._left = float(self._most)
+        self._seen: float | None = None
+
+    def take(self, now: float) -> bool:
+        if self._seen is not None:
+            self._left = min(float(self._most), self._left + (now - self._seen) * self._most)
+        self._seen = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+def _full(limit: str, fault: str, status: int = _UNAVAILABLE) -> Refusal:
+    cure = f"try again in a while, or raise it with --{limit.replace('_', '-')}"
+    return Refusal(status, f"{fault}; {cure}", ((b"Retry-After", b"1"),), limit=limit)
