@@ -78,11 +78,6 @@ class Server(InProcess):
         return self._loop
 
     @property
-    def address(self) -> ListenAddress:
-        """Where it listens: of several sockets, the first."""
-        return self._address
-
-    @property
     def port(self) -> int:
         """The port it listens on; the kernel's choice when 0 was asked for."""
         return self._address.port

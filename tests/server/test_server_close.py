@@ -234,3 +234,60 @@ async def test_the_close_frame_is_well_formed() -> None:
             assert (got.opcode, got.fin) == (CLOSE, True)
             assert len(got.payload) <= 125
             client.close()
+
+
+# --- spread ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["subscriber", "duplex"])
+async def test_the_closes_of_many_are_spread_over_the_time_to_drain(role: str) -> None:
+    async with serving() as scene:
+        loop = asyncio.get_running_loop()
+        clients = [await scene.join("/t", role) for _ in range(40)]
+        begun, closed = loop.time(), []
+
+        async def leave(client: RawClient) -> None:
+            await take_close(client)
+            closed.append(loop.time() - begun)
+
+        async with closing(scene, 2.0):
+            await asyncio.gather(*map(leave, clients))
+        closed.sort()
+        # Of 2 s a quarter for those who publish, else four fifths. What a busy machine does is to make it longer.
+        span = 0.5 if role == "duplex" else 1.6
+        assert closed[-1] - closed[0] > 0.8 * span
+        assert closed[20] - closed[0] > 0.3 * span
+        assert scene.departures == {"closed": 40}
+
+
+async def test_it_ends_as_soon_as_the_last_has_gone_even_if_the_spread_would_go_on() -> None:
+    async with serving() as scene:
+        loop = asyncio.get_running_loop()
+        clients = [await scene.join() for _ in range(40)]
+        begun = loop.time()
+        async with closing(scene, 60.0):
+            for client in clients:
+                client.reset()
+        assert loop.time() - begun < 10.0
+
+
+async def test_what_is_published_here_while_closes_are_spread_reaches_those_who_are_still_there() -> None:
+    async with serving() as scene:
+        clients = [await scene.join() for _ in range(40)]
+        async with closing(scene, 2.0):
+            assert (await clients[0].read_close())[0] == RESTART
+            scene.server.publish("/t", b"meanwhile")
+            assert await clients[-1].read_message() == b"meanwhile"
+            for client in clients:
+                client.close()
+
+
+async def test_who_waits_to_be_accepted_when_it_closes_gets_in_and_is_sent_away_in_order() -> None:
+    async with serving() as scene:
+        stays = await scene.join()
+        waiting = await scene.dial()
+        async with closing(scene, 2.0):
+            await waiting.send(request("/t"))
+            assert (await waiting.read_response()).status == 101
+            await take_close(waiting)
+            await take_close(stays)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Self
@@ -65,7 +65,11 @@ class Program:
     """
 
     def __init__(
-        self, *arguments: str, environment: Mapping[str, str] | None = None, stdout: int = subprocess.PIPE
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        stdout: int = subprocess.PIPE,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         inherited = {name: value for name, value in os.environ.items() if name != "PUBSUB_ADDR"}
         self._process = subprocess.Popen(
@@ -75,6 +79,7 @@ class Program:
             stderr=subprocess.PIPE,
             bufsize=0,
             env=inherited | dict(environment or {}),
+            pass_fds=pass_fds,
         )
         assert self._process.stdin
         self.stdin = self._process.stdin

@@ -44,10 +44,11 @@ async def serve_until_signal(
     """Serve at `place`, or on sockets that listen already, until the first signal; the exit code."""
     raise_descriptor_limit()
     with Output(STDOUT, limit=_EVENT_BYTES) as output, _first_signal() as stopped:
+        listening = ListenAddress(*place[0].getsockname()[:2]) if isinstance(place, list) else place
         server = await _serve(place, options)
-        place = server.address if isinstance(place, list) else place._replace(port=server.port)
+        listening = listening._replace(port=server.port)
         print(f"fastpubsub: {connections_allowed(options.max_connections)}", file=sys.stderr)
-        output.write(_first_line(place, as_json=events_name == "json"))
+        output.write(_first_line(listening, as_json=events_name == "json"))
         printing = asyncio.create_task(_print_events(server, output, events_name))
         try:
             await stopped.wait()
