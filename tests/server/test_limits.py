@@ -1,6 +1,8 @@
 """Limits at their edges: what is at the limit passes, one more gets its status or its code, and nobody else notices."""
 
 import asyncio
+import os
+import signal
 
 import pytest
 
@@ -17,7 +19,7 @@ from tests.support.rawclient import (
     frame,
     request,
 )
-from tests.support.server import Scene, serving, wait_until
+from tests.support.server import Scene, server_process, serving, wait_until
 
 POLICY = 1008
 WAYS = pytest.mark.parametrize("lane", [True, False], ids=["lane", "wsproto"])
@@ -256,3 +258,24 @@ async def test_a_message_that_is_too_large_counts_by_the_options_name(lane: bool
         await publisher.send(frame(bytes(11)))
         assert (await publisher.read_close())[0] == 1009
         assert limited(scene) == {"max_message_bytes": 1}
+
+
+async def test_what_piled_up_while_the_server_stood_still_is_held_against_nobody() -> None:
+    with server_process(max_control_frames=5, max_ignored_bytes=100) as server:
+        client = await RawClient.dial(server.port)
+        try:
+            await client.upgrade(request("/t"))
+            os.kill(server.pid, signal.SIGSTOP)
+            try:
+                await client.send((frame(b"", PING) + frame(b"unwanted")) * 30)
+                await asyncio.sleep(1.3)  # what is tested is that more than a second passes
+            finally:
+                os.kill(server.pid, signal.SIGCONT)
+            assert [(await client.read_any_frame()).opcode for _ in range(30)] == [PONG] * 30
+            # A second later it is judged again.
+            await asyncio.sleep(1.3)
+            await client.send(frame(b"", PING) * 11)
+            assert (await skip_pongs(client))[0] == POLICY
+            assert server.stats()["limited"] == {"max_control_frames": 1}
+        finally:
+            client.close()
