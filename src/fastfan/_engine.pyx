@@ -319,7 +319,7 @@ cdef class Engine(Core):
             add_counts(counts, &self.shared.loops[index])
         counts["skipped_messages"] += load_acquire(&self.shared.readers.skips.messages)
         counts["skips"] += load_acquire(&self.shared.readers.skips.gaps)
-        counts["topics"] = len(self.kept)
+        counts["topics"] = len(self.topics)  # those that only readers or the program hold, too
         counts["memory_bytes"] = load_acquire(&self.shared.pool.used_bytes)
         counts["spare_bytes"] = 0 if self.shared.orphaned else pool_spare_bytes(&self.shared.pool)
         counts["max_memory_bytes"] = self.shared.pool.limit_bytes
