@@ -13,15 +13,12 @@ from fastfan._cursor cimport (
 from fastfan._lane cimport lane_tick
 from fastfan._limits cimport limits_review_all
 from fastfan._log cimport FRAME_PING, frame_write_header
-from fastfan._mailbox cimport poller
 from fastfan._pool cimport pool_ease, pool_spare_bytes
 from fastfan._sink cimport sink_owes, sink_queue_control
 from fastfan._sync cimport count_up, load_acquire
+from fastfan._system cimport poller_tick
 from fastfan._table cimport table_at
 
-
-cdef extern from "poller.h" nogil:
-    int poller_tick(poller *poll, uint64_t first_ns, uint64_t interval_ns)
 
 cdef enum:
     EASE_EVERY_TICKS = 16       # a few seconds: a burst that comes again finds its segments

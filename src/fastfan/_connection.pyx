@@ -24,26 +24,15 @@ from fastfan._pool cimport pool_short
 from fastfan._rest cimport rest_drop
 from fastfan._sync cimport add_fetch, count_up, exchange_full, load_acquire, set_bits_full
 from fastfan._loop cimport CHUNK_BYTES
-from fastfan._mailbox cimport EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, outbox_put, poller
+from fastfan._mailbox cimport EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, outbox_put
 from fastfan._sink cimport BLOCKED, MORE, Flush, sink_control_left, sink_flush, sink_free_buffers, sink_move
+from fastfan._system cimport (
+    clock_ns, READY_READ, READY_WRITE, poller_remove, poller_rearm, wire_receive, wire_finish, wire_close,
+    wire_reset,
+)
 from fastfan._table cimport table_drop
 from fastfan._waitlist cimport waitlist_add, waitlist_remove, waitlist_take
 
-
-cdef extern from "clock.h" nogil:
-    uint64_t clock_ns()
-
-cdef extern from "poller.h" nogil:
-    enum:
-        READY_READ, READY_WRITE
-    int poller_remove(poller *poll, int fd)
-    void poller_rearm(poller *poll, int fd, uint32_t ready)
-
-cdef extern from "wire.h" nogil:
-    ssize_t wire_receive(int fd, void *buffer, size_t nbytes)
-    void wire_finish(int fd)
-    void wire_close(int fd)
-    void wire_reset(int fd)
 
 cdef enum:
     CONTROL_BACKLOG = 4096      # bytes of waiting control frames beyond which a connection is not read

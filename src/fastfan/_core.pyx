@@ -20,6 +20,7 @@ from fastfan._mailbox cimport outbox_clear, outbox_init, outbox_shut
 from fastfan._pool cimport LOOPS_MAX, pool_clear, pool_init
 from fastfan._readers cimport readers_clear, readers_end_all, readers_init
 from fastfan._sync cimport load_acquire, store_release
+from fastfan._system cimport notifier_close
 from fastfan._table cimport LOOP_SHIFT
 
 from fastfan.errors import EngineClosed, MisuseError
@@ -31,10 +32,6 @@ cdef extern from "threads.h" nogil:
     void thread_join(thread *ended)
     int fork_guard_add(fork_guard *guard)
     void fork_guard_remove(fork_guard *guard)
-
-cdef extern from "poller.h" nogil:
-    void notifier_close(int fd, int signal_fd)
-
 
 # Seconds: a century, which nanoseconds in 64 bits hold with room to spare.
 cdef double LONGEST = 3.2e9

@@ -38,7 +38,7 @@ cdef enum Cause:
     CAUSE_MESSAGE_TIMEOUT   # a message not complete within message_timeout
     CAUSE_NO_ROOM           # no memory left for a message that is arriving
     CAUSE_TOO_MANY_FRAGMENTS    # a message of more than max_fragments frames
-    CAUSE_TOO_MANY_CONTROLS # more than max_controls pings and pongs in a second
+    CAUSE_TOO_MANY_CONTROLS     # more than max_controls pings and pongs in a second
     CAUSE_SENT_TOO_MUCH     # a subscriber: more than max_ignored_bytes in a second
 
 cdef enum Policy:

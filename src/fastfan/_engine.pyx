@@ -22,7 +22,8 @@ from fastfan._core cimport to_ns
 from fastfan._cursor cimport (
     CAUSE_ABORTED, CAUSE_BAD_TEXT, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_MESSAGE_TIMEOUT,
     CAUSE_NO_PONG, CAUSE_NO_ROOM, CAUSE_RESET, CAUSE_SENT_TOO_MUCH, CAUSE_STALLED, CAUSE_TOO_BIG, CAUSE_TOO_FAR_BEHIND,
-    CAUSE_TOO_MANY_CONTROLS, CAUSE_TOO_MANY_FRAGMENTS, ROLE_PUBLISHER, ROLE_SUBSCRIBER, Policy, Sink, cursor_join, topic_at_rest,
+    CAUSE_TOO_MANY_CONTROLS, CAUSE_TOO_MANY_FRAGMENTS, ROLE_PUBLISHER, ROLE_SUBSCRIBER, Policy, Sink, cursor_join,
+    topic_at_rest,
 )
 from fastfan._pool cimport pool_short, pool_spare_bytes
 from fastfan._sync cimport exchange_full, load_acquire, mutex_lock, mutex_unlock, store_release
@@ -30,19 +31,13 @@ from fastfan._loop cimport Counters, Loop, loop_turn, loops_come_to_rest
 from fastfan._mailbox cimport (
     COMMAND_ABORT, COMMAND_BEAT, COMMAND_CLOSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, COMMAND_WANT_ROOM,
     EVENT_CONDEMNED, EVENT_DEPARTED, EVENT_LENT, EVENT_ROOM, THEN_AWAIT, THEN_DISCARD, Command,
-    CommandKind, Event, command_new, inbox_post, outbox_take, poller,
+    CommandKind, Event, command_new, inbox_post, outbox_take,
 )
+from fastfan._system cimport clock_ns, poller_fileno
 from fastfan._table cimport LOOP_SHIFT, table_new
 from fastfan._topic cimport Topic, to_policy
 
 from fastfan.errors import MisuseError, Overloaded
-
-
-cdef extern from "clock.h" nogil:
-    uint64_t clock_ns()
-
-cdef extern from "poller.h" nogil:
-    int poller_fileno(poller *poll)
 
 
 class Cause(enum.IntEnum):

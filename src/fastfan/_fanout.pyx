@@ -12,10 +12,8 @@ from fastfan._dirty cimport dirty_add, dirty_mark
 from fastfan._lag cimport lag_note_pass, lag_skip_to_newest
 from fastfan._limits cimport limits_note_lag, limits_tell_waiting
 from fastfan._sync cimport exchange_full, load_acquire, store_release
+from fastfan._system cimport clock_ns
 
-
-cdef extern from "clock.h" nogil:
-    uint64_t clock_ns()
 
 cdef enum:
     SLICE_NS = 1_000_000

@@ -33,10 +33,8 @@ from fastfan._pool cimport Segment
 from fastfan._sync cimport (
     exchange_full, load_acquire, load_acquire_pointer, mutex_lock, mutex_unlock, set_bits_full, store_release,
 )
+from fastfan._system cimport clock_ns
 
-
-cdef extern from "clock.h" nogil:
-    uint64_t clock_ns()
 
 cdef enum:
     REVIEW_EVERY_NS = 1_000_000

@@ -49,10 +49,8 @@ from fastfan._rates cimport rates_note_control, rates_note_ignored
 from fastfan._readers cimport readers_note_append
 from fastfan._sink cimport sink_queue_control
 from fastfan._sync cimport add_fetch, count_up, mutex_lock, mutex_unlock, store_release
+from fastfan._system cimport wire_receive
 
-
-cdef extern from "wire.h" nogil:
-    ssize_t wire_receive(int fd, void *buffer, size_t nbytes)
 
 cdef enum:
     FIRST_FRAGMENT_BYTES = 6    # of an empty one: its header

@@ -4,8 +4,9 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastfan._cursor cimport ReaderHub, Sink, Skips, View, WaitList
-from fastfan._mailbox cimport DirtyLink, Inbox, Outbox, poller
+from fastfan._mailbox cimport DirtyLink, Inbox, Outbox
 from fastfan._pool cimport Pool
+from fastfan._system cimport poller
 from fastfan._table cimport Table
 
 

@@ -25,28 +25,15 @@ from fastfan._limits cimport limits_apply
 from fastfan._sync cimport count_up, load_acquire, store_release
 from fastfan._mailbox cimport (
     Command, inbox_at_rest, inbox_awake, inbox_clear, inbox_init, inbox_nudge, inbox_shut, inbox_sleep, inbox_take,
-    poller_event,
 )
 from fastfan._orders cimport orders_execute, orders_refuse
 from fastfan._rates cimport rates_note_pause
+from fastfan._system cimport (
+    clock_ns, poller_event, READY_READ, READY_WRITE, READY_HANGUP, POLLER_WAKE, POLLER_TICK, poller_open, poller_close,
+    poller_wait, poller_wake, wire_abandon,
+)
 from fastfan._table cimport table_at, table_clear, table_find, table_init
 
-
-cdef extern from "clock.h" nogil:
-    uint64_t clock_ns()
-
-cdef extern from "wire.h" nogil:
-    void wire_abandon(int fd)
-
-cdef extern from "poller.h" nogil:
-    enum:
-        READY_READ, READY_WRITE, READY_HANGUP
-    uint64_t POLLER_WAKE
-    uint64_t POLLER_TICK
-    int poller_open(poller *poll)
-    void poller_close(poller *poll)
-    int poller_wait(poller *poll, poller_event *events, int count, int timeout_ms)
-    void poller_wake(poller *poll)
 
 cdef enum:
     POLLED_AT_ONCE = 64         # ready sockets that one poll tells of

@@ -3,14 +3,8 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastfan._sync cimport mutex_t
+from fastfan._system cimport poller
 
-
-cdef extern from "poller.h" nogil:
-    struct poller:
-        int fd
-    struct poller_event:
-        uint64_t token
-        uint32_t ready
 
 cdef enum CommandKind:
     COMMAND_START       # data: the head, then the leftover; a: the descriptor, b: the head's size

@@ -9,15 +9,9 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastfan._sync cimport exchange_full, load_acquire, mutex_destroy, mutex_init, mutex_lock, mutex_unlock
-
-
-cdef extern from "poller.h" nogil:
-    void poller_wake(poller *waker)
-    int poller_pending(poller *waker)
-    int notifier_open(int *signal_fd)
-    void notifier_signal(int signal_fd)
-    void notifier_clear(int fd)
-    void notifier_close(int fd, int signal_fd)
+from fastfan._system cimport (
+    poller, poller_wake, poller_pending, notifier_open, notifier_signal, notifier_clear, notifier_close,
+)
 
 
 # --- commands: any thread posts, the loop takes ---------------------------------------------------------------------

@@ -14,21 +14,13 @@ from fastfan._lane cimport lane_drop, lane_take
 from fastfan._limits cimport limits_answer_room
 from fastfan._mailbox cimport (
     COMMAND_ABORT, COMMAND_BEAT, COMMAND_CLOSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, COMMAND_WANT_ROOM,
-    EVENT_DEPARTED, THEN_DISCARD, outbox_put, poller,
+    EVENT_DEPARTED, THEN_DISCARD, outbox_put,
 )
 from fastfan._pool cimport pool_short
 from fastfan._sink cimport sink_free_buffers, sink_move, sink_queue_close, sink_queue_control
+from fastfan._system cimport poller_add, wire_prepare, wire_finish, wire_reset
 from fastfan._table cimport table_find
 from fastfan._waitlist cimport waitlist_remove
-
-
-cdef extern from "poller.h" nogil:
-    int poller_add(poller *poll, int fd, uint64_t token)
-
-cdef extern from "wire.h" nogil:
-    int wire_prepare(int fd, int notsent_bytes)
-    void wire_finish(int fd)
-    void wire_reset(int fd)
 
 
 cdef enum:

@@ -25,16 +25,11 @@ from fastfan._readers cimport (
 )
 from fastfan._ready cimport ready_clear, ready_init, ready_shut, ready_take
 from fastfan._sync cimport add_fetch, exchange_full, load_acquire, load_acquire_pointer
+from fastfan._system cimport clock_ns, notifier_close
 from fastfan._table cimport LOOP_SHIFT
 
 from fastfan.errors import MisuseError, TooFarBehind
 
-
-cdef extern from "clock.h" nogil:
-    uint64_t clock_ns()
-
-cdef extern from "poller.h" nogil:
-    void notifier_close(int fd, int signal_fd)
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:

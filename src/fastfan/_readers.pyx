@@ -41,16 +41,7 @@ from fastfan._sync cimport (
     add_fetch, load_acquire, mutex_destroy, mutex_init, mutex_lock, mutex_unlock, store_release,
     store_release_pointer,
 )
-
-
-cdef extern from "clock.h" nogil:
-    uint64_t clock_ns()
-
-cdef extern from "poller.h" nogil:
-    int notifier_open(int *signal_fd)
-    void notifier_signal(int signal_fd)
-    void notifier_clear(int fd)
-    void notifier_close(int fd, int signal_fd)
+from fastfan._system cimport clock_ns, notifier_open, notifier_signal, notifier_clear
 
 
 # --- life -----------------------------------------------------------------------------------------------------------

@@ -13,10 +13,8 @@ from fastfan._log cimport segment_offset_at
 from fastfan._place cimport Least, Place, place_newest, place_oldest
 from fastfan._readers cimport readers_condemn, readers_jump, readers_locate, readers_view
 from fastfan._sync cimport load_acquire, load_acquire_pointer, mutex_lock, mutex_unlock, store_release
+from fastfan._system cimport clock_ns
 
-
-cdef extern from "clock.h" nogil:
-    uint64_t clock_ns()
 
 cdef enum:
     REVIEW_EVERY_NS = 1_000_000

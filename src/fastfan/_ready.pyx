@@ -8,13 +8,7 @@ is taken inside it.
 from libc.string cimport memset
 
 from fastfan._sync cimport mutex_destroy, mutex_init, mutex_lock, mutex_unlock
-
-
-cdef extern from "poller.h" nogil:
-    int notifier_open(int *signal_fd)
-    void notifier_signal(int signal_fd)
-    void notifier_clear(int fd)
-    void notifier_close(int fd, int signal_fd)
+from fastfan._system cimport notifier_open, notifier_signal, notifier_clear, notifier_close
 
 
 cdef int ready_init(ReadyList *ready) noexcept nogil:

@@ -36,15 +36,8 @@ from fastfan._cursor cimport (
 from fastfan._pool cimport Segment
 from fastfan._rest cimport rest_drop
 from fastfan._sync cimport add_fetch, load_acquire, load_acquire_pointer
+from fastfan._system cimport iovec, wire_send
 
-
-cdef extern from "sys/uio.h" nogil:
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-
-cdef extern from "wire.h" nogil:
-    ssize_t wire_send(int fd, const iovec *parts, int count)
 
 cdef enum:
     PARTS_MAX = 64      # 16 MiB of the largest segments: far more than a socket takes at once

@@ -22,15 +22,13 @@ from fastfan._loop cimport Loop
 from fastfan._pool cimport pool_allows
 from fastfan._readers cimport readers_note_append
 from fastfan._sync cimport load_acquire, mutex_lock, mutex_unlock, store_release
+from fastfan._system cimport clock_ns
 
 from fastfan.errors import MisuseError, Overloaded
 
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
-
-cdef extern from "clock.h" nogil:
-    uint64_t clock_ns()
 
 # In the order of the enum Policy.
 cdef tuple POLICY_NAMES = ("disconnect", "skip", "latest", "block")
