@@ -151,7 +151,7 @@ def test_a_full_control_backlog_stops_the_reading_until_it_has_drained(rig: Rig,
 
 @pytest.mark.hosted
 def test_who_always_leaves_a_little_unread_does_not_make_what_waits_grow(make_rig: Callable[..., Rig]) -> None:
-    rig = make_rig(lane_bytes=1 << 20, max_control_frames=0)
+    rig = make_rig(lane_bytes=1 << 20)
     peer = rig.connect_slow(rig.engine.topic("/control"), PUBLISHER)
     ping, pong_bytes = client_frame(bytes(125), PING), len(frame(bytes(125), PONG))
     peer.socket.setblocking(False)

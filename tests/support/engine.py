@@ -117,7 +117,8 @@ class Peer:
 class Rig:
     """An engine, its peers, and every event it has told.
 
-    Without a lane, unless the test says otherwise: most of them are about what is lent.
+    Without a lane, unless the test says otherwise: most of them are about what is lent. And without limits on what a
+    client sends in a second, which is more here than in any second elsewhere.
     """
 
     def __init__(
@@ -129,6 +130,9 @@ class Rig:
         notsent_bytes: int = 65536,
         lane_bytes: int = 0,
         message_timeout: float = 30.0,
+        max_fragments: int = 0,
+        max_control_frames: int = 0,
+        max_ignored_bytes: int = 0,
         io_threads: int = IO_THREADS,
     ) -> None:
         self.engine = Engine(
@@ -139,6 +143,9 @@ class Rig:
             notsent_bytes=notsent_bytes,
             lane_bytes=lane_bytes,
             message_timeout=message_timeout,
+            max_fragments=max_fragments,
+            max_control_frames=max_control_frames,
+            max_ignored_bytes=max_ignored_bytes,
         )
         if not io_threads:
             self.engine.work_fileno()  # as a host does first; what it opens is no leak of a test's
