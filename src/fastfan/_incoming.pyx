@@ -44,7 +44,7 @@ cdef Cause incoming_begin(Loop *loop, Sink *sink, client_frame *frame) noexcept 
         return CAUSE_TOO_MANY_FRAGMENTS
     incoming.in_frame, incoming.fin = True, frame.fin
     incoming.key, incoming.frame_left = frame.key, frame.payload_bytes
-    return CAUSE_NONE if sink.role & ROLE_PUBLISHER else rates_note_ignored(loop, sink, 0)
+    return CAUSE_NONE if sink.role & ROLE_PUBLISHER else rates_note_ignored(loop, sink, 1, 0)
 
 
 cdef Cause incoming_piece(Loop *loop, Sink *sink, const uint8_t *data, size_t data_bytes) noexcept nogil:
@@ -64,7 +64,7 @@ cdef Cause incoming_piece(Loop *loop, Sink *sink, const uint8_t *data, size_t da
     if too_big:
         return CAUSE_TOO_BIG
     advance(incoming, data_bytes)
-    return rates_note_ignored(loop, sink, data_bytes)
+    return rates_note_ignored(loop, sink, 0, data_bytes)
 
 
 cdef inline size_t expected_bytes(Incoming *incoming) noexcept nogil:

@@ -157,7 +157,7 @@ cdef inline void take_message(Loop *loop, Sink *sink, Chunk *chunk, client_frame
         chunk.message_bytes += payload_bytes
     else:
         count_up(&loop.counters.ignored_messages, 1)
-        chunk.verdict = rates_note_ignored(loop, sink, payload_bytes)
+        chunk.verdict = rates_note_ignored(loop, sink, 1, payload_bytes)
 
 
 cdef void take_piece(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:

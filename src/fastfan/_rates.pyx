@@ -37,10 +37,10 @@ cdef Cause rates_note_control(Loop *loop, Sink *sink) noexcept nogil:
     return CAUSE_TOO_MANY_CONTROLS
 
 
-cdef Cause rates_note_ignored(Loop *loop, Sink *sink, uint64_t payload_bytes) noexcept nogil:
-    """A subscriber sent a frame, or more of one."""
+cdef Cause rates_note_ignored(Loop *loop, Sink *sink, uint64_t frames, uint64_t payload_bytes) noexcept nogil:
+    """A subscriber sent so many frames, or with 0 more of one. CAUSE_NONE: it may."""
     begin_second(loop, sink)
-    sink.ignored_bytes += HEADER_BYTES + payload_bytes
+    sink.ignored_bytes += frames * HEADER_BYTES + payload_bytes
     if loop.max_ignored_bytes == 0 or sink.ignored_bytes <= loop.max_ignored_bytes or (
             loop.now_ns < loop.lenient_until_ns):
         return CAUSE_NONE
