@@ -18,10 +18,10 @@ SOURCE = Path(__file__).parents[1] / "src"
 # The ring of each module of pubsub; a package stands for all it holds. Every module of fastfan is of the engine.
 RINGS = {
     "sans-IO": {
-        *("addresses", "closing", "connection", "errors", "events", "handshake", "http_door", "options"),
-        *("overflow", "patterns", "units"),
+        *("addresses", "closing", "connection", "errors", "events", "gap", "handshake", "http_door", "options"),
+        *("overflow", "patterns", "reconnect", "units"),
     },
-    "clients": {"client", "dialing", "outbox", "publisher", "subscriber", "sync"},
+    "clients": {"client", "dialing", "link", "outbox", "publisher", "subscriber", "sync"},
     "shell": {
         *("arrival", "broker", "census", "desk", "eventstream", "gate", "inprocess", "leaving", "listening"),
         *("reader", "server", "session", "stats"),

@@ -19,11 +19,13 @@ from pubsub.errors import (
 )
 from pubsub.events import Event, EventType
 from pubsub.eventstream import EventStream
+from pubsub.gap import Gap
 from pubsub.hub import Hub
 from pubsub.options import Options
 from pubsub.overflow import OverflowRule
 from pubsub.publisher import Publisher
 from pubsub.reader import Reader
+from pubsub.reconnect import Reconnect
 from pubsub.server import Server, serve
 from pubsub.stats import Stats
 from pubsub.subscriber import Subscriber
@@ -38,6 +40,7 @@ __all__ = [
     "Event",
     "EventStream",
     "EventType",
+    "Gap",
     "Hub",
     "MisuseError",
     "NoPong",
@@ -48,6 +51,7 @@ __all__ = [
     "PubSubError",
     "Publisher",
     "Reader",
+    "Reconnect",
     "Server",
     "Stats",
     "Subscriber",

@@ -8,13 +8,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
-from typing import ClassVar, Generic, Literal, Self, TypeVar, Unpack, cast, overload
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack, cast, overload
 
 from pubsub.client import Arguments, Client, State
 from pubsub.closing import NORMAL, UNSUPPORTED
 from pubsub.connection import Piece
-from pubsub.errors import ConnectionClosed, MisuseError, UnhandledMessageType, shown
+from pubsub.errors import ClosedBy, ConnectionClosed, MisuseError, UnhandledMessageType, shown
+from pubsub.gap import Gap, missed_between
+from pubsub.link import Link
 
 __all__ = ["Subscriber"]
 
@@ -38,6 +41,10 @@ class Subscriber(Client, Generic[MessageT_co]):
     ConnectionClosed when the server closed with any other code, or when the connection was lost; `come_back` says
     whether to connect again. What arrived before is iterated first, in any case. While its buffer is full it reads
     nothing, so it notices an end only when it is iterated again.
+
+    One that comes back (`reconnect`, as Publisher's) goes on iterating instead. The iteration calls its `on_gap`, in
+    order with the messages: after all that came before the gap, and before all that came after. What it raises, the
+    iteration raises.
     """
 
     _role: ClassVar[str] = "subscriber"
@@ -76,7 +83,8 @@ class Subscriber(Client, Generic[MessageT_co]):
         self._text = text
         self._buffer_bytes = buffer_bytes
         self._buffered_bytes = 0
-        self._messages: deque[bytes | str] = deque()
+        self._items: deque[bytes | str | Gap] = deque()
+        self._received = 0  # whole messages of this connection
         self._pieces: list[bytes | str] = []
         self._news = asyncio.Event()
         self._wanted = asyncio.Event()
@@ -85,6 +93,8 @@ class Subscriber(Client, Generic[MessageT_co]):
     # --- reading ---
 
     def _on_piece(self, piece: Piece) -> None:
+        if self._state is not State.OPEN:
+            return
         data, last = piece
         if not self._text and isinstance(data, str):
             error = UnhandledMessageType(f"text message {shown(data)} came; only binary is taken without text=True")
@@ -100,8 +110,12 @@ class Subscriber(Client, Generic[MessageT_co]):
             self._keep(data)
 
     def _keep(self, message: bytes | str) -> None:
-        self._messages.append(message)
-        self._buffered_bytes += len(message) + _OVERHEAD_BYTES
+        self._received += 1
+        self._put(message, len(message))
+
+    def _put(self, item: bytes | str | Gap, size: int) -> None:
+        self._items.append(item)
+        self._buffered_bytes += size + _OVERHEAD_BYTES
         self._news.set()
         if self._buffered_bytes >= self._buffer_bytes:
             self._wanted.clear()
@@ -109,8 +123,17 @@ class Subscriber(Client, Generic[MessageT_co]):
     async def _wait_wanted(self) -> None:
         await self._wanted.wait()
 
+    def _on_back(self, before: Link, seconds: float) -> None:
+        assert before.error is not None
+        missed = missed_between(before.place, self._received, self._link.place)
+        self._received = 0
+        self._put(Gap(before.error, seconds, missed=missed), 0)
+
     def _move_to(self, state: State) -> None:
         super()._move_to(state)
+        if state is State.AWAY:
+            # The rest of a message that broke off never comes.
+            self._pieces.clear()
         if state in _ENDING:
             # Nothing more is kept, so all that still comes may be read; and who waits for a message must know.
             self._wanted.set()
@@ -122,37 +145,67 @@ class Subscriber(Client, Generic[MessageT_co]):
         return self
 
     async def __anext__(self) -> MessageT_co:
-        if not self._messages and not await self._wait_message():
-            raise StopAsyncIteration
-        message = self._messages.popleft()
-        self._buffered_bytes -= len(message) + _OVERHEAD_BYTES
+        while self._items or await self._wait_item():
+            item = self._items.popleft()
+            if not isinstance(item, Gap):
+                self._give_room(len(item))
+                return item  # type: ignore[return-value]
+            self._give_room(0)
+            self._tell(item)
+        raise StopAsyncIteration
+
+    def _give_room(self, size: int, items: int = 1) -> None:
+        self._buffered_bytes -= size + items * _OVERHEAD_BYTES
         if self._buffered_bytes < self._buffer_bytes:
             self._wanted.set()
-        return message  # type: ignore[return-value]
 
     async def take_messages(self) -> list[MessageT_co]:
-        """All messages that are here, after waiting for one; an empty list when the iteration would end."""
-        await self._wait_message()
-        messages = list(self._messages)
-        self._messages.clear()
-        self._buffered_bytes = 0
-        self._wanted.set()
-        return messages  # type: ignore[return-value]
+        """All messages that are here, after waiting for one; an empty list when the iteration would end.
 
-    async def _wait_message(self) -> bool:
-        """True when there is a message, False when there will be none; raises what `_refuse` raises."""
-        while not self._messages:
-            if self._state is not State.OPEN:
+        Those of before a gap and those of after it come in two calls; the second calls `on_gap` first.
+        """
+        while isinstance(taken := await self._take_items(), Gap):
+            self._tell(taken)
+        return taken
+
+    async def _take_items(self) -> list[MessageT_co] | Gap:
+        """What is here: a gap, or all messages up to the next one; nothing when the iteration would end."""
+        if not await self._wait_item():
+            return []
+        if isinstance(self._items[0], Gap):
+            self._give_room(0)
+            return cast(Gap, self._items.popleft())
+        # The first gap is where to stop; most often there is none.
+        taken: list[Any] = list(itertools.takewhile(_is_message, self._items))
+        if len(taken) == len(self._items):
+            self._items.clear()
+        else:
+            for _ in taken:
+                self._items.popleft()
+        self._give_room(sum(map(len, taken)), len(taken))
+        return taken
+
+    async def _wait_item(self) -> bool:
+        """True when there is a message or a gap, False when there will be none; raises what `_refusal` gives."""
+        while not self._items:
+            if self._state not in (State.OPEN, State.AWAY):
                 if self._state in _ENDING and self._is_done():
                     return False
-                self._refuse()
+                raise self._refusal()
             self._news.clear()
             await self._news.wait()
         return True
 
     def _is_done(self) -> bool:
         error = self._error
-        return error is None or (isinstance(error, ConnectionClosed) and error.code == NORMAL)
+        if isinstance(error, ConnectionClosed):
+            # By us: it was closed while it was away.
+            return error.code == NORMAL or error.by is ClosedBy.US
+        return error is None
+
+
+def _is_message(item: bytes | str | Gap) -> bool:
+    return not isinstance(item, Gap)
 
 
 def _joined(pieces: list[bytes | str]) -> bytes | str:

@@ -11,7 +11,8 @@
 
 That thread answers the server's pings while the program is busy elsewhere; it lives from `open` to `close`. Any thread
 may call. Ctrl-C ends the call that waits and leaves the connection as it is. Arguments, errors and limits are those of
-`pubsub.Publisher` and `pubsub.Subscriber`.
+`pubsub.Publisher` and `pubsub.Subscriber`. A Subscriber's `on_gap` is called by the thread that iterates; `on_away` and
+a Publisher's `on_gap` by that of the loop, which must not be kept waiting: there no method of the client may be called.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pubsub import publisher, subscriber
 from pubsub.client import Arguments, Client
 from pubsub.connection import Buffer
 from pubsub.errors import MisuseError, PubSubError
+from pubsub.gap import Gap
 
 __all__ = ["Publisher", "Subscriber"]
 
@@ -50,6 +52,9 @@ class _LoopThread:
 
     def call(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
         """The result of `coroutine`, run in the loop. Whatever ends the waiting, Ctrl-C too, cancels it."""
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise MisuseError("a callback of this client cannot call it: it would wait for itself; use another thread")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -83,12 +88,13 @@ class _Face(Generic[ClientT]):
 
     @property
     def client_id(self) -> str:
-        """The id the server gave."""
+        """The id the server gave; with `reconnect` the latest."""
         return self._client.client_id
 
     @property
     def error(self) -> PubSubError | None:
-        """Why the connection ended; None while it has not, and when `close` ended it and the server agreed."""
+        """Why it ended; None while it has not (while it is coming back, too), and when `close` ended it and the server
+        agreed."""
         return self._client.error
 
     def __enter__(self) -> Self:
@@ -121,7 +127,7 @@ class _Face(Generic[ClientT]):
             self._stop()
 
     def wait_closed(self) -> None:
-        """Returns when the connection has ended, whoever ended it; `error` says why."""
+        """Returns when it has ended for good, whoever ended it; `error` says why."""
         if self._thread is not None:
             self._call(self._client.wait_closed())
 
@@ -145,8 +151,13 @@ class Publisher(_Face[publisher.Publisher]):
     def __init__(self, url: str | None = None, **arguments: Unpack[Arguments]) -> None:
         super().__init__(publisher.Publisher(url, **arguments))
 
+    @property
+    def unconfirmed(self) -> int:
+        """How many messages were published on this connection and are not known to be in the server's log."""
+        return self._client.unconfirmed
+
     def publish(self, data: Buffer | str) -> None:
-        """Sends one message; waits while the server does not keep up."""
+        """Sends one message; waits while the server does not keep up, and while the client is away."""
         self._call(self._client.publish(data))
 
     def flush(self) -> None:
@@ -185,7 +196,7 @@ class Subscriber(_Face[subscriber.Subscriber[MessageT_co]], Generic[MessageT_co]
         )
         super().__init__(client)
         # Taken from the client, not yet from us: a thread is asked once for many messages.
-        self._taken: deque[MessageT_co] = deque()
+        self._taken: deque[MessageT_co | Gap] = deque()
 
     def __iter__(self) -> Self:
         return self
@@ -193,13 +204,20 @@ class Subscriber(_Face[subscriber.Subscriber[MessageT_co]], Generic[MessageT_co]
     def __next__(self) -> MessageT_co:
         while True:
             try:
-                return self._taken.popleft()
+                item = self._taken.popleft()
             except IndexError:
                 if self._thread is None or not self._call(self._take()):
                     raise StopIteration from None
+            else:
+                if not isinstance(item, Gap):
+                    return item
+                self._client._tell(item)
 
     async def _take(self) -> bool:
         # Kept by the loop's thread, so that none is lost when the caller is interrupted while it waits for the answer.
-        messages = await self._client.take_messages()
-        self._taken.extend(messages)
-        return bool(messages)
+        taken = await self._client._take_items()
+        if isinstance(taken, Gap):
+            self._taken.append(taken)
+            return True
+        self._taken.extend(taken)
+        return bool(taken)
