@@ -17,7 +17,7 @@ import pytest
 
 import fastfan
 import pubsub
-from pubsub import closing, handshake
+from pubsub import closing, handshake, reconnect
 from pubsub.cli.command import fastpubsub
 from pubsub.units import parse_duration, parse_size
 from tests.support.pages import PAGES, ROOT, names_in, prose, spans, table
@@ -80,6 +80,16 @@ def test_arguments_of_the_clients_and_their_defaults_are_the_table() -> None:
             assert text == str(expected[name].default), name
 
 
+def test_limits_of_coming_back_and_their_defaults_are_the_table() -> None:
+    rows = {row[0].strip("`"): row[1] for row in table("clients.md", "limit", "default")}
+    assert rows == {field.name: str(field.default) for field in fields(pubsub.Reconnect)}
+
+
+def test_statuses_and_codes_after_which_clients_come_back_are_told_of() -> None:
+    text = prose(ROOT / "docs" / "clients.md")
+    assert {int(status) for status in re.findall(r"\b(?:408|429|50\d)\b", text)} == reconnect._PASSING
+
+
 def test_close_codes_are_the_table() -> None:
     rows = [tuple(row[:4]) for row in table("protocol.md", "code", "reason", "label", "come back")]
     code = closing.TABLE.values()
@@ -126,6 +136,7 @@ LISTS: dict[tuple[str, ...], Callable[[], set[str]]] = {
     ("embedding.md", "cause", "means"): lambda: {each.name for each in fastfan.Cause},
     ("embedding.md", "error", "when"): lambda: errors_of(fastfan),
     ("clients.md", "error"): lambda: errors_of(pubsub),
+    ("clients.md", "of a gap"): lambda: {field.name for field in fields(pubsub.Gap)},
     ("protocol.md", "role", "does"): lambda: set(handshake._ROLES),
 }
 
@@ -204,7 +215,7 @@ def test_what_cython_modules_may_cimport_is_the_table() -> None:
 
 def test_names_that_look_like_options_are_some() -> None:
     known = {field.name for each in (pubsub.Options, pubsub.Stats) for field in fields(each)} | engine_stats()
-    for call in (pubsub.Publisher, pubsub.Subscriber, pubsub.Server.close):
+    for call in (pubsub.Publisher, pubsub.Subscriber, pubsub.Reconnect, pubsub.Server.close):
         known |= set(inspect.signature(call).parameters)
     known |= set(re.findall(r"^ +(\w+): ", (ROOT / "src" / "fastfan" / "_engine.pyi").read_text(), re.M))
     looks = re.compile(r"\b(?:max|min|pace)_\w+|\b\w+_(?:deadline|timeout|interval|bytes|linger|origins|buffer)\b")

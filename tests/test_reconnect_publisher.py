@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from pubsub import ClosedBy, ConnectionClosed, Gap, Publisher, Reconnect
+from pubsub import ClosedBy, ConnectFailed, ConnectionClosed, Gap, Publisher, Reconnect
 from pubsub.connection import Piece, Ping
 from tests.support.comingback import AT_ONCE, Line, in_turn
 from tests.support.peers import SOON, Peer, scripted_server
@@ -273,3 +273,16 @@ async def test_of_two_losses_unreported_the_first_is_told() -> None:
             await publisher.flush()
         assert caught.value is gaps[0].error
         await publisher.flush()
+
+
+async def test_a_flush_after_the_end_tells_of_the_end() -> None:
+    line, gaps = Line(), list[Gap]()
+    limits = Reconnect(first_delay=0.01, max_delay=0.01, attempts=2)
+    async with serving() as scene, publisher_of(topic(scene), line, gaps, limits) as publisher:
+        await publisher.publish(b"x")
+        await leave(line)
+        await publisher.wait_closed()
+        with pytest.raises(ConnectFailed):
+            await publisher.flush()
+        assert publisher.unconfirmed == 1
+    assert gaps == []

@@ -32,7 +32,7 @@ from pubsub.gap import Gap
 from pubsub.link import Link
 from pubsub.reconnect import Backoff, Reconnect, backoff_for, checked_seconds, comes_back, retry_after
 
-__all__ = ["Arguments", "Client", "OnAway", "OnGap", "Probe", "State"]
+__all__ = ["Arguments", "Client", "ComingBack", "OnAway", "OnGap", "Probe", "State"]
 
 _log = logging.getLogger("pubsub")
 
@@ -61,7 +61,15 @@ _MOVES = {
 }
 
 
-class Arguments(TypedDict, total=False):
+class ComingBack(TypedDict, total=False):
+    """Those of Client's keyword arguments that are about coming back."""
+
+    reconnect: bool | Reconnect
+    on_gap: OnGap | None
+    on_away: OnAway | None
+
+
+class Arguments(ComingBack, total=False):
     """The keyword arguments of Client, for signatures that pass them on."""
 
     name: str
@@ -71,9 +79,6 @@ class Arguments(TypedDict, total=False):
     open_timeout: float
     close_deadline: float
     pong_deadline: float
-    reconnect: bool | Reconnect
-    on_gap: OnGap | None
-    on_away: OnAway | None
 
 
 class Client:

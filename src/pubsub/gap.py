@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pubsub.errors import PubSubError
 
-__all__ = ["Gap", "Place", "missed_between", "place_named"]
+__all__ = ["Gap", "Place", "counted", "missed_between", "place_named"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,14 @@ class Gap:
         if self.missed is None:
             return "messages may be missing, and nobody knows how many"
         if self.missed:
-            return f"{_messages(self.missed)} missed"
+            return f"{counted(self.missed)} missed"
         if self.unconfirmed:
-            return f"{_messages(self.unconfirmed)} unconfirmed, and maybe lost"
+            return f"{counted(self.unconfirmed)} unconfirmed, and maybe lost"
         return "nothing is missing"
 
 
-def _messages(count: int) -> str:
+def counted(count: int) -> str:
+    """`1 message`, `2 messages`."""
     return f"{count} message{'' if count == 1 else 's'}"
 
 

@@ -76,7 +76,8 @@ class Publisher(Client):
 
     def _report_loss(self) -> None:
         error, self._unreported = self._unreported, None
-        if error is not None:
+        # Once it has ended for good, why is what counts.
+        if error is not None and self._state in (State.OPEN, State.AWAY):
             raise error
 
     def _move_to(self, state: State) -> None:

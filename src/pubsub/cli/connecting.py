@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
+from pubsub.client import ComingBack
 from pubsub.errors import ClosedBy, ConnectionClosed, PubSubError
+from pubsub.gap import Gap
 
-__all__ = ["client_flags", "header_flag", "is_url", "lost", "note", "until_first"]
+__all__ = ["client_flags", "coming_back", "header_flag", "is_url", "lost", "note", "until_first"]
 
 T = TypeVar("T")
 
@@ -24,6 +26,12 @@ def client_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     flags = (
         click.option("--name", default="", metavar="NAME", help="What the server's events call this client."),
         header_flag,
+        click.option(
+            "--reconnect",
+            is_flag=True,
+            help="Connect again when the connection is lost or the server says to come back, and tell on stderr what "
+            "may be missing. The first connection has to succeed.",
+        ),
         click.option("-v", "--verbose", is_flag=True, help="Say on stderr what happens; a terminal is always told."),
     )
     for flag in reversed(flags):
@@ -57,6 +65,19 @@ def _to_headers(_: click.Context, __: click.Parameter, values: Sequence[str]) ->
 def lost(error: PubSubError | None) -> PubSubError:
     """Why a connection ended that should not have; a client that just ended normally has no error to tell."""
     return error or ConnectionClosed(1000, by=ClosedBy.PEER)
+
+
+def coming_back(wanted: bool, on_gap: Callable[[Gap], object] = lambda gap: None) -> ComingBack:
+    """What `--reconnect` means for a client: losses and gaps are told on stderr, to pipes too."""
+
+    def tell_gap(gap: Gap) -> None:
+        note(str(gap), verbose=True)
+        on_gap(gap)
+
+    def tell_loss(error: PubSubError) -> None:
+        note(f"{error}; coming back", verbose=True)
+
+    return ComingBack(reconnect=True, on_gap=tell_gap, on_away=tell_loss) if wanted else ComingBack()
 
 
 def note(text: str, *, verbose: bool) -> None:

@@ -1,19 +1,24 @@
 """``fastpubsub pub``: messages from arguments, files or standard input to a topic."""
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
+from typing import Final
 
 import click
 
-from pubsub.cli.connecting import client_flags, is_url, lost, note, until_first
+from pubsub.cli.connecting import client_flags, coming_back, is_url, lost, note, until_first
 from pubsub.cli.exits import Exit, run_until_done
 from pubsub.cli.pipes import STDIN, read_chunks, read_lines
-from pubsub.errors import ConfigError
+from pubsub.errors import ConfigError, ConnectionClosed, PubSubError
+from pubsub.gap import Gap, counted
 from pubsub.publisher import Publisher
 
 __all__ = ["pub"]
+
+_FLUSH_SECONDS: Final = 1.0
 
 
 @click.command(
@@ -23,7 +28,7 @@ Examples:
   fastpubsub pub /news "hello, everyone"           one message
   fastpubsub pub ws://10.0.0.7:8080/news one two   two messages
   fastpubsub pub /pictures --file picture.png      a file's bytes as one message
-  tail -f app.log | fastpubsub pub /logs --text    a message a line, as text
+  tail -f app.log | fastpubsub pub /logs --text    a message a line, as text; --reconnect outlives restarts
 """
 )
 @click.argument("words", metavar="[URL] [MESSAGE]...", nargs=-1)
@@ -45,12 +50,13 @@ def pub(
     text: bool,
     name: str,
     headers: list[tuple[str, str]],
+    reconnect: bool,
     verbose: bool,
 ) -> int:
     """Publish messages: the MESSAGEs, or the lines of stdin as they come.
 
     An argument with :// is the URL, one that starts with / a path on the server of PUBSUB_ADDR. Exits with 0 only when
-    the server has taken every message.
+    the server has taken every message: with --reconnect, with 1 when some may be lost, and a line says how many.
     """
     given = list(words)
     url = given.pop(0) if given and is_url(given[0]) else None
@@ -62,7 +68,8 @@ def pub(
         source = read_lines(STDIN)
         if os.isatty(STDIN):
             note("a message a line; Ctrl-D ends", verbose=verbose)
-    return run_until_done(_publish(url, source, text=text, name=name, headers=headers, verbose=verbose))
+    publishing = _publish(url, source, text=text, name=name, headers=headers, reconnect=reconnect, verbose=verbose)
+    return run_until_done(publishing)
 
 
 async def _publish(
@@ -72,24 +79,53 @@ async def _publish(
     text: bool,
     name: str,
     headers: Sequence[tuple[str, str]],
+    reconnect: bool,
     verbose: bool,
 ) -> int:
+    gaps: list[Gap] = []
+
     async def publish_all() -> int:
         count = 0
         async with aclosing(source):
             async for message in source:
                 await publisher.publish(_as_text(message, count) if text else message)
                 count += 1
-        await publisher.flush()
+        await _flush(publisher)
         return count
 
-    async with Publisher(url, name=name, headers=headers) as publisher:
-        # While stdin is silent, nothing but this would notice that the server has gone.
-        count = await until_first(publish_all(), publisher.wait_closed())
-        if count is None:
-            raise lost(publisher.error)
-    note(f"published {count} message{'' if count == 1 else 's'} to {publisher.url}", verbose=verbose)
-    return Exit.FINE
+    publisher = Publisher(url, name=name, headers=headers, **coming_back(reconnect, gaps.append))
+    try:
+        async with publisher:
+            # While stdin is silent, nothing but this would notice that the server has gone.
+            ends = [publisher.wait_closed(), *([_keep_flushing(publisher)] if reconnect else [])]
+            count = await until_first(publish_all(), *ends)
+            if count is None:
+                raise lost(publisher.error)
+    finally:
+        unconfirmed = sum(gap.unconfirmed for gap in gaps) + publisher.unconfirmed
+        if reconnect and unconfirmed:
+            note(f"{counted(unconfirmed)} unconfirmed, and maybe lost", verbose=True)
+    note(f"published {counted(count)} to {publisher.url}", verbose=verbose)
+    return Exit.FAILED if gaps and unconfirmed else Exit.FINE
+
+
+async def _flush(publisher: Publisher) -> None:
+    """Until what was published since the last loss is in the log: a loss itself is told of by its gap."""
+    while True:
+        try:
+            return await publisher.flush()
+        except ConnectionClosed:
+            if publisher.error is not None:
+                raise
+
+
+async def _keep_flushing(publisher: Publisher) -> None:
+    """So that a loss makes doubtful only what was published shortly before it."""
+    while True:
+        await asyncio.sleep(_FLUSH_SECONDS)
+        if publisher.unconfirmed:
+            with suppress(PubSubError):  # others tell of it
+                await publisher.flush()
 
 
 async def _source(words: Sequence[str], files: Sequence[str]) -> AsyncGenerator[bytes]:

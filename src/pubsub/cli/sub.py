@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from pubsub.cli.connecting import client_flags, lost, note, until_first
+from pubsub.cli.connecting import client_flags, coming_back, lost, note, until_first
 from pubsub.cli.exits import Exit, run_until_done
 from pubsub.cli.pipes import STDOUT, Output
 from pubsub.errors import PubSubError
@@ -29,6 +29,7 @@ Examples:
   fastpubsub sub ws://10.0.0.7:8080/news --count 1    the next message, then end
   fastpubsub sub /pictures --count 1 --format raw > picture.png
   fastpubsub sub /prices --format json | jq -r .data
+  fastpubsub sub /news --reconnect >> news.log        as long as it can
 """
 )
 @click.argument("url", required=False)
@@ -44,7 +45,14 @@ Examples:
 )
 @client_flags
 def sub(
-    *, url: str | None, count: int | None, format_name: str, name: str, headers: list[tuple[str, str]], verbose: bool
+    *,
+    url: str | None,
+    count: int | None,
+    format_name: str,
+    name: str,
+    headers: list[tuple[str, str]],
+    reconnect: bool,
+    verbose: bool,
 ) -> int:
     """Subscribe and print what is published from now on.
 
@@ -52,13 +60,21 @@ def sub(
     they are here. On a terminal, `lines` shows control characters escaped, so that no message can play tricks with it.
     """
     show = _show_escaped if format_name == "lines" and os.isatty(STDOUT) else _FORMATS[format_name]
-    return run_until_done(_subscribe(url, count, show, name=name, headers=headers, verbose=verbose))
+    subscribing = _subscribe(url, count, show, name=name, headers=headers, reconnect=reconnect, verbose=verbose)
+    return run_until_done(subscribing)
 
 
 async def _subscribe(
-    url: str | None, count: int | None, show: Show, *, name: str, headers: Sequence[tuple[str, str]], verbose: bool
+    url: str | None,
+    count: int | None,
+    show: Show,
+    *,
+    name: str,
+    headers: Sequence[tuple[str, str]],
+    reconnect: bool,
+    verbose: bool,
 ) -> int:
-    subscriber = Subscriber(url, text=True, name=name, headers=headers)
+    subscriber = Subscriber(url, text=True, name=name, headers=headers, **coming_back(reconnect))
     try:
         async with subscriber:
             note(f"subscribed to {subscriber.url}", verbose=verbose)
