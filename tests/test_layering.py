@@ -21,7 +21,7 @@ RINGS = {
         *("addresses", "closing", "connection", "errors", "events", "gap", "handshake", "http_door", "options"),
         *("overflow", "patterns", "reconnect", "units"),
     },
-    "clients": {"client", "dialing", "link", "outbox", "publisher", "subscriber", "sync"},
+    "clients": {"client", "dialing", "link", "outbox", "publisher", "subscriber", "sync", "telling"},
     "shell": {
         *("arrival", "broker", "census", "desk", "eventstream", "gate", "inprocess", "leaving", "listening"),
         *("reader", "server", "session", "stats"),

@@ -17,27 +17,19 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import functools
-import logging
-from collections.abc import Callable
 from ssl import SSLContext
 from types import TracebackType
-from typing import ClassVar, Self, TypedDict, TypeVar
+from typing import ClassVar, Self, TypedDict
 
 from pubsub.closing import ABNORMAL, NORMAL
 from pubsub.connection import Piece
 from pubsub.dialing import Connect, Dialer, Headers
 from pubsub.errors import ClosedBy, ConnectionClosed, MisuseError, PubSubError, shown
-from pubsub.gap import Gap
 from pubsub.link import Link
 from pubsub.reconnect import Backoff, Reconnect, backoff_for, checked_seconds, comes_back, retry_after
+from pubsub.telling import OnAway, OnGap, Teller
 
-__all__ = ["Arguments", "Client", "ComingBack", "OnAway", "OnGap", "Probe", "State"]
-
-_log = logging.getLogger("pubsub")
-
-OnGap = Callable[[Gap], object]
-OnAway = Callable[[PubSubError], object]
+__all__ = ["Arguments", "Client", "ComingBack", "Probe", "State"]
 
 
 class State(enum.Enum):
@@ -107,8 +99,8 @@ class Client:
         self._close_deadline = checked_seconds("close_deadline", close_deadline)
         self._pong_deadline = checked_seconds("pong_deadline", pong_deadline)
         self._backoff = backoff_for(reconnect)
-        self._on_gap = _checked_callback("on_gap", on_gap, self._backoff)
-        self._on_away = _checked_callback("on_away", on_away, self._backoff)
+        self._who = f"{self._role} on {self.url}"
+        self._teller = Teller(self._who, on_gap=on_gap, on_away=on_away, comes_back=self._backoff is not None)
         self._state = State.NEW
         self._error: PubSubError | None = None
         # Set but in AWAY.
@@ -162,13 +154,13 @@ class Client:
             self._move_to(State.CLOSED)
             raise
         self._begin(link)
-        self._life = asyncio.create_task(self._live(), name=f"{self._role} on {self.url}")
+        self._life = asyncio.create_task(self._live(), name=self._who)
         return self
 
     async def _dial(self) -> Link:
         return Link(
             await self._dialer.dial(),
-            name=f"{self._role} on {self.url}",
+            name=self._who,
             close_deadline=self._close_deadline,
             on_piece=self._on_piece,
             wait_wanted=self._wait_wanted,
@@ -210,8 +202,7 @@ class Client:
                 self._left_at = _now()
                 self._backoff.on_lost(self._left_at)
                 self._move_to(State.AWAY)
-                if self._on_away is not None:
-                    self._guard(functools.partial(self._on_away, error))
+                self._teller.on_away(error)
                 return
             self._fail(error)
             self._move_to(State.CLOSING)
@@ -231,7 +222,7 @@ class Client:
     async def _wait_back(self) -> None:
         """Returns when it is back, when it is over, and when `close` ended the attempts."""
         assert self._backoff is not None
-        self._coming = asyncio.create_task(self._come_back(self._backoff), name=f"{self._role} back to {self.url}")
+        self._coming = asyncio.create_task(self._come_back(self._backoff), name=f"{self._who}, coming back")
         try:
             await asyncio.wait([self._coming])
         finally:
@@ -242,15 +233,14 @@ class Client:
 
     async def _come_back(self, backoff: Backoff) -> None:
         error = self._link.error
-        while error is not None and comes_back(error):
-            delay = backoff.next_delay(_now(), at_least=retry_after(error))
+        while error is not None and self._state is State.AWAY:
+            delay = backoff.next_delay(_now(), at_least=retry_after(error)) if comes_back(error) else None
             if delay is None:
-                break
+                self._fail(error)
+                self._move_to(State.CLOSED)
+                return
             await asyncio.sleep(delay)
             error = await self._try_again()
-        if error is not None:
-            self._fail(error)
-            self._move_to(State.CLOSED)
 
     async def _try_again(self) -> PubSubError | None:
         """Why it failed; None when there is a connection again. Nothing is awaited between its 101 and OPEN."""
@@ -262,6 +252,10 @@ class Client:
             wrong = MisuseError(f"connect raised {shown(error)}; let it raise OSError where another attempt may help")
             wrong.__cause__ = error
             return wrong
+        if self._state is not State.AWAY:
+            # A connection factory that swallows its cancellation has connected all the same.
+            link.abort()
+            return None
         before = self._link
         self._begin(link)
         self._on_back(before, _now() - self._left_at)
@@ -269,21 +263,6 @@ class Client:
 
     def _on_back(self, before: Link, seconds: float) -> None:
         """It is back: between `before` and the new link something may be missing. A subclass says what."""
-
-    def _tell(self, gap: Gap) -> None:
-        if self._on_gap is not None:
-            self._on_gap(gap)
-        else:
-            _log.warning("%s on %s is %s", self._role, self.url, gap)
-
-    def _guard(self, call: Callable[[], object]) -> None:
-        """Runs a callback of the program's where no caller of ours could take what it raises."""
-        try:
-            call()
-        except Exception as error:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"pubsub: a callback of the {self._role} on {self.url} failed", "exception": error}
-            )
 
     # --- sending ---
 
@@ -366,16 +345,3 @@ class Probe(Client):
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-CallbackT = TypeVar("CallbackT", OnGap, OnAway)
-
-
-def _checked_callback(name: str, callback: CallbackT | None, backoff: Backoff | None) -> CallbackT | None:
-    if callback is None:
-        return None
-    if not callable(callback):
-        raise MisuseError(f"{name}={shown(callback)} cannot be called; give a function of one argument")
-    if backoff is None:
-        raise MisuseError(f"{name} is given, but this client does not come back; give reconnect=True as well")
-    return callback

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import ClassVar
 
 from pubsub.client import Client, State
@@ -87,4 +86,4 @@ class Publisher(Client):
 
     def _on_back(self, before: Link, seconds: float) -> None:
         assert before.error is not None
-        self._guard(functools.partial(self._tell, Gap(before.error, seconds, unconfirmed=before.unconfirmed)))
+        self._teller.on_gap(Gap(before.error, seconds, unconfirmed=before.unconfirmed))

@@ -151,7 +151,7 @@ class Subscriber(Client, Generic[MessageT_co]):
                 self._give_room(len(item))
                 return item  # type: ignore[return-value]
             self._give_room(0)
-            self._tell(item)
+            self._teller.tell_gap(item)
         raise StopAsyncIteration
 
     def _give_room(self, size: int, items: int = 1) -> None:
@@ -165,7 +165,7 @@ class Subscriber(Client, Generic[MessageT_co]):
         Those of before a gap and those of after it come in two calls; the second calls `on_gap` first.
         """
         while isinstance(taken := await self._take_items(), Gap):
-            self._tell(taken)
+            self._teller.tell_gap(taken)
         return taken
 
     async def _take_items(self) -> list[MessageT_co] | Gap:

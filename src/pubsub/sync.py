@@ -211,7 +211,7 @@ class Subscriber(_Face[subscriber.Subscriber[MessageT_co]], Generic[MessageT_co]
             else:
                 if not isinstance(item, Gap):
                     return item
-                self._client._tell(item)
+                self._client._teller.tell_gap(item)
 
     async def _take(self) -> bool:
         # Kept by the loop's thread, so that none is lost when the caller is interrupted while it waits for the answer.

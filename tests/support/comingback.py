@@ -14,18 +14,48 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from ssl import SSLContext
+from typing import Any
 
-from pubsub import Reconnect, Server, serve
+from pubsub import Gap, PubSubError, Reconnect, Server, serve
 from pubsub.dialing import Streams, connect_streams
 from pubsub.handshake import Refusal
 from tests.support.peers import Peer
+from tests.support.server import wait_until
 
-__all__ = ["AT_ONCE", "Line", "accept_and_close", "in_turn", "kept_port", "refuse", "reset", "serving_on", "stay"]
+__all__ = [
+    "AT_ONCE",
+    "Line",
+    "Told",
+    "accept_and_close",
+    "in_turn",
+    "kept_port",
+    "refuse",
+    "reset",
+    "serving_on",
+    "stay",
+]
 
 # Random delays from nothing to at most 10 ms: a test has no time for more.
 AT_ONCE = Reconnect(first_delay=0.01, max_delay=0.01, steady_after=0.0)
 
 Script = Callable[[Peer], Awaitable[None]]
+
+
+class Told:
+    """What a client's callbacks were told."""
+
+    def __init__(self) -> None:
+        self.gaps: list[Gap] = []
+        self.losses: list[PubSubError] = []
+
+    def arguments(self, reconnect: Reconnect = AT_ONCE) -> dict[str, Any]:
+        return {"reconnect": reconnect, "on_gap": self.gaps.append, "on_away": self.losses.append}
+
+    async def wait_back(self, count: int = 1) -> None:
+        await wait_until(lambda: len(self.gaps) >= count, f"{count} gaps")
+
+    async def wait_away(self) -> None:
+        await wait_until(lambda: self.losses, "a loss")
 
 
 class Line:
