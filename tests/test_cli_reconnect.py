@@ -4,67 +4,43 @@ import asyncio
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable
 from typing import Any
 
-import websockets.sync.server
-
 from pubsub.connection import Closed, Piece, Ping
-from tests.support.comingback import in_turn
-from tests.support.peers import Peer, scripted_server
-from tests.support.processes import command, run_command, running_server
-
-
-@contextmanager
-def serving_again(*handlers: Callable[[Any], object]) -> Iterator[str]:
-    """The URL of a server that serves the first connection with the first handler, and so on, and then is gone."""
-    left = list(handlers)
-
-    def serve(peer: websockets.sync.server.ServerConnection) -> None:
-        with suppress(websockets.ConnectionClosed):
-            left.pop(0)(peer)
-        if not left:
-            threading.Thread(target=server.shutdown).start()
-
-    with websockets.sync.server.serve(serve, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}/news"
-        server.shutdown()
-        thread.join()
+from tests.support.comingback import in_turn, in_turn_threaded, kept_port, serving_on
+from tests.support.peers import Peer, refused_url, scripted_server, threaded_server
+from tests.support.processes import command, run_command
 
 
 def restart(peer: Any) -> None:
     peer.close(1012, "restarting")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+async def test_sub_goes_on_after_a_restart_and_says_what_happened() -> None:
+    def line(containing: str, stream: str = "stderr") -> Awaitable[str]:
+        return asyncio.to_thread(reader.wait_line, containing, stream)
 
-
-def test_sub_goes_on_after_a_restart_and_says_what_happened() -> None:
-    address = f"127.0.0.1:{free_port()}"
-    with running_server(address=address) as server:
-        reader = command("sub", "-v", "--reconnect", "--count", "2", f"{server.url}/news")
-        with reader:
-            reader.wait_line("subscribed to", "stderr")
-            assert run_command("pub", f"{server.url}/news", "before").code == 0
-            assert reader.line() == "before"
-            server.program.signal(signal.SIGTERM)
-            assert "1012" in (line := reader.line("stderr")) and "coming back" in line
-            server.program.finish()
-            with running_server(address=address) as again:
-                assert "nobody knows how many" in reader.wait_line("back after", "stderr")
-                assert run_command("pub", f"{again.url}/news", "after").code == 0
-                finished = reader.finish()
+    with kept_port() as listener:
+        async with serving_on(listener) as server:
+            reader = command("sub", "-v", "--reconnect", "--count", "2", f"{server.url}/news")
+            with reader:
+                await line("subscribed to")
+                server.publish("/news", "before")
+                await line("before", "stdout")
+                await server.close()
+                lost = await line("1012")
+                async with serving_on(listener) as again:
+                    back = await line("back after")
+                    again.publish("/news", "after")
+                    finished = await asyncio.to_thread(reader.finish)
+    assert "coming back" in lost
+    assert "nobody knows how many" in back
     assert (finished.code, finished.stdout, finished.stderr) == (0, b"after\n", "")
 
 
 def test_sub_ends_with_1_when_the_server_says_that_it_is_final() -> None:
-    with serving_again(restart, lambda peer: peer.close(1008, "not you")) as url:
+    with threaded_server(in_turn_threaded(restart, lambda peer: peer.close(1008, "not you"))) as url:
         finished = run_command("sub", "--reconnect", url)
     assert finished.code == 1
     lines = finished.stderr.splitlines()
@@ -73,21 +49,26 @@ def test_sub_ends_with_1_when_the_server_says_that_it_is_final() -> None:
 
 
 def test_sub_says_nothing_when_nothing_happens() -> None:
-    with serving_again(lambda peer: peer.send("hello")) as url:
+    def says_hello_and_stays(peer: Any) -> None:
+        peer.send("hello")
+        list(peer)
+
+    with threaded_server(says_hello_and_stays) as url:
         finished = run_command("sub", "--reconnect", "--count", "1", url)
     assert (finished.code, finished.stdout, finished.stderr) == (0, b"hello\n", "")
 
 
 def test_the_first_connection_has_to_succeed() -> None:
     for name in ("pub", "sub"):
-        finished = run_command(name, "--reconnect", f"ws://127.0.0.1:{free_port()}/news")
+        finished = run_command(name, "--reconnect", refused_url())
         assert finished.code == 1
         assert finished.stderr.count("\n") == 1 and "fastpubsub serve" in finished.stderr
 
 
 def test_pub_exits_with_0_when_a_loss_lost_nothing() -> None:
     received: list[str | bytes] = []
-    with serving_again(restart, received.extend) as url, command("pub", "--reconnect", url) as writer:
+    handler = in_turn_threaded(restart, received.extend)
+    with threaded_server(handler) as url, command("pub", "--reconnect", url) as writer:
         writer.wait_line("back after", "stderr")
         finished = writer.finish(b"one\ntwo\n")
     assert (finished.code, finished.stderr) == (0, "")
@@ -102,7 +83,8 @@ def test_pub_exits_with_1_and_says_how_many_may_be_lost() -> None:
         # Gone without a Close and without an answer to a flush.
         peer.socket.shutdown(socket.SHUT_RDWR)
 
-    with serving_again(takes_one, received.extend) as url, command("pub", "--reconnect", url) as writer:
+    handler = in_turn_threaded(takes_one, received.extend)
+    with threaded_server(handler) as url, command("pub", "--reconnect", url) as writer:
         writer.stdin.write(b"one\n")
         assert "1 message unconfirmed" in writer.wait_line("back after", "stderr")
         finished = writer.finish(b"two\n")
@@ -116,7 +98,7 @@ def test_pub_that_never_gets_back_says_how_many_may_be_lost_and_why() -> None:
         peer.recv()
         peer.close(1008, "not you")
 
-    with serving_again(takes_one_and_is_final) as url, command("pub", "--reconnect", url) as writer:
+    with threaded_server(takes_one_and_is_final) as url, command("pub", "--reconnect", url) as writer:
         writer.stdin.write(b"one\n")
         finished = writer.finish_with_open_input()
     assert finished.code == 1
@@ -160,7 +142,7 @@ async def test_pub_flushes_now_and_then_so_that_little_is_in_doubt() -> None:
 
 def test_ctrl_c_ends_one_that_is_away() -> None:
     for name in ("pub", "sub"):
-        with serving_again(restart) as url, command(name, "--reconnect", url) as waiting:
+        with threaded_server(restart) as url, command(name, "--reconnect", url) as waiting:
             waiting.wait_line("coming back", "stderr")
             waiting.signal(signal.SIGINT)
             assert waiting.finish_with_open_input().code == 130

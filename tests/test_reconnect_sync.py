@@ -9,17 +9,11 @@ import pytest
 
 import pubsub.sync
 from pubsub import ClosedBy, ConnectionClosed, Gap, MisuseError, Reconnect
-from tests.support.comingback import AT_ONCE
+from tests.support.comingback import AT_ONCE, in_turn_threaded
 from tests.support.peers import SOON, threaded_server
 
 PATIENCE = 30.0
 LONG = Reconnect(first_delay=3600.0, max_delay=3600.0)
-
-
-def once_each(*handlers: Any) -> Any:
-    """Serves the first connection with the first handler, and so on."""
-    left = iter(handlers)
-    return lambda peer: next(left)(peer)
 
 
 def sends(code: int, *messages: bytes) -> Any:
@@ -37,7 +31,7 @@ def test_an_iteration_goes_on_over_the_loss_and_tells_of_it_in_order_in_its_own_
     def on_gap(gap: Gap) -> None:
         seen.append((gap.missed, threading.current_thread()))
 
-    script = once_each(sends(1012, b"1", b"2"), sends(1013, b"3"), sends(1000, b"4"))
+    script = in_turn_threaded(sends(1012, b"1", b"2"), sends(1013, b"3"), sends(1000, b"4"))
     with (
         threaded_server(script) as url,
         pubsub.sync.Subscriber(url, reconnect=AT_ONCE, on_gap=on_gap) as subscriber,
@@ -52,7 +46,7 @@ def test_what_on_gap_raises_the_iteration_raises_and_then_it_goes_on() -> None:
     def on_gap(gap: Gap) -> None:
         raise LookupError("of the program")
 
-    script = once_each(sends(1012, b"1"), sends(1000, b"2"))
+    script = in_turn_threaded(sends(1012, b"1"), sends(1000, b"2"))
     with (
         threaded_server(script) as url,
         pubsub.sync.Subscriber(url, reconnect=AT_ONCE, on_gap=on_gap) as subscriber,
@@ -72,7 +66,7 @@ def test_a_publisher_waits_while_it_is_away_and_tells_what_may_be_lost() -> None
         peer.close(1012)
 
     with (
-        threaded_server(once_each(takes_one, received.extend)) as url,
+        threaded_server(in_turn_threaded(takes_one, received.extend)) as url,
         pubsub.sync.Publisher(url, reconnect=AT_ONCE, on_gap=gaps.put) as publisher,
     ):
         publisher.publish(b"one")
@@ -115,7 +109,7 @@ def test_a_callback_in_the_client_s_thread_cannot_call_the_client() -> None:
         except MisuseError as misuse:
             raised.put(misuse)
 
-    with threaded_server(once_each(sends(1012), list)) as url:
+    with threaded_server(in_turn_threaded(sends(1012), list)) as url:
         publisher = pubsub.sync.Publisher(url, reconnect=AT_ONCE, on_away=on_away)
         publisher.open()
         assert "use another thread" in str(raised.get(timeout=PATIENCE))
@@ -130,7 +124,7 @@ def test_ctrl_c_while_it_is_away_ends_the_call_and_the_client_comes_back() -> No
         peer.send(b"after")
 
     with (
-        threaded_server(once_each(sends(1012), publish)) as url,
+        threaded_server(in_turn_threaded(sends(1012), publish)) as url,
         pubsub.sync.Subscriber(url, reconnect=AT_ONCE, on_away=lambda error: away.set()) as subscriber,
     ):
         assert away.wait(PATIENCE)

@@ -16,6 +16,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from ssl import SSLContext
 from typing import Any
 
+import websockets
+
 from pubsub import Gap, PubSubError, Reconnect, Server, serve
 from pubsub.dialing import Streams, connect_streams
 from pubsub.handshake import Refusal
@@ -28,6 +30,7 @@ __all__ = [
     "Told",
     "accept_and_close",
     "in_turn",
+    "in_turn_threaded",
     "kept_port",
     "refuse",
     "reset",
@@ -96,6 +99,17 @@ def in_turn(*scripts: Script) -> Script:
         await (left.pop(0) if len(left) > 1 else left[0])(peer)
 
     return script
+
+
+def in_turn_threaded(*handlers: Callable[[Any], object]) -> Callable[[Any], object]:
+    """The same for `threaded_server`."""
+    left = list(handlers)
+
+    def serve(peer: Any) -> None:
+        with contextlib.suppress(websockets.ConnectionClosed):
+            (left.pop(0) if len(left) > 1 else left[0])(peer)
+
+    return serve
 
 
 def accept_and_close(code: int, reason: str = "", *, then: Callable[[Peer], bytes] = lambda peer: b"") -> Script:

@@ -195,7 +195,7 @@ def run_command(*arguments: str, input: bytes = b"", environment: Mapping[str, s
 
 
 @contextmanager
-def running_server(*flags: str, address: str = "127.0.0.1:0") -> Iterator[RunningServer]:
-    """A server, on a free port unless `address` says more, its events as JSON on its standard output."""
-    with command("serve", address, "--events", "json", *flags) as program:
+def running_server(*flags: str) -> Iterator[RunningServer]:
+    """A server on a free port, its events as JSON on its standard output."""
+    with command("serve", "127.0.0.1:0", "--events", "json", *flags) as program:
         yield RunningServer(program, json.loads(program.line())["listening"])
