@@ -245,3 +245,11 @@ async def test_it_gives_up_after_its_time(told: Told) -> None:
         line.hold()
         await publisher.wait_closed()
         assert isinstance(publisher.error, ConnectFailed)
+
+
+async def test_connections_that_lasted_do_not_use_attempts_up(told: Told) -> None:
+    limits = Reconnect(first_delay=0.01, max_delay=0.01, attempts=1, steady_after=0.0)
+    async with scripted_server(in_turn(reset, reset, reset, stay)) as url:
+        async with Publisher(url, **told.arguments(limits)) as publisher:
+            await told.wait_back(3)
+        assert publisher.error is None

@@ -7,7 +7,7 @@ import pytest
 
 from pubsub import ClosedBy, ConnectFailed, ConnectionClosed, Gap, Publisher, Reconnect
 from pubsub.connection import Piece, Ping
-from tests.support.comingback import AT_ONCE, Line, in_turn
+from tests.support.comingback import AT_ONCE, Line, in_turn, stay
 from tests.support.peers import SOON, Peer, scripted_server
 from tests.support.server import Scene, serving, wait_until
 
@@ -245,6 +245,35 @@ async def test_the_first_flush_after_a_loss_tells_of_it_whether_it_is_back_or_no
             await publisher.flush()
             assert publisher.unconfirmed == 0
     assert [gap.unconfirmed for gap in gaps] == [1, 1]
+
+
+async def test_a_flush_that_waits_for_room_when_the_connection_is_lost_tells_of_it() -> None:
+    async def reads_nothing(peer: Peer) -> None:
+        await peer.accept()
+        await lose.wait()
+
+    lose = asyncio.Event()
+    line, gaps = Line(), list[Gap]()
+    async with (
+        scripted_server(in_turn(reads_nothing, stay), receive_buffer=65536) as url,
+        publisher_of(url, line, gaps) as publisher,
+    ):
+        publishing = asyncio.create_task(publish_for_ever(publisher))
+        await asyncio.wait([publishing], timeout=4 * SOON)
+        publishing.cancel()
+        await asyncio.wait([publishing])
+        flush = asyncio.create_task(publisher.flush())
+        await asyncio.wait([flush], timeout=SOON)
+        lose.set()
+        with pytest.raises(ConnectionClosed) as caught:
+            await flush
+        await wait_until(lambda: gaps, "a gap")
+        assert caught.value is gaps[0].error
+
+
+async def publish_for_ever(publisher: Publisher) -> None:
+    while True:
+        await publisher.publish(bytes(100_000))
 
 
 async def test_a_loss_of_nothing_is_nothing_to_tell() -> None:

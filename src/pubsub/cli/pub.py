@@ -28,7 +28,8 @@ Examples:
   fastpubsub pub /news "hello, everyone"           one message
   fastpubsub pub ws://10.0.0.7:8080/news one two   two messages
   fastpubsub pub /pictures --file picture.png      a file's bytes as one message
-  tail -f app.log | fastpubsub pub /logs --text    a message a line, as text; --reconnect outlives restarts
+  tail -f app.log | fastpubsub pub /logs --text    a message a line, as text
+  tail -f app.log | fastpubsub pub /logs --reconnect
 """
 )
 @click.argument("words", metavar="[URL] [MESSAGE]...", nargs=-1)
