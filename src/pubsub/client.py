@@ -268,14 +268,16 @@ class Client:
 
     async def _wait_room(self) -> Link:
         """The connection, when something may be sent on it; raises when nothing may be sent any more."""
-        while self._state in (State.OPEN, State.AWAY):
-            await self._here.wait()
-            link = self._link
+        while True:
             if self._state is State.OPEN:
+                link = self._link
                 await link.wait_room()
                 if self._state is State.OPEN and link is self._link:
                     return link
-        raise self._refusal()
+            elif self._state is State.AWAY:
+                await self._here.wait()
+            else:
+                raise self._refusal()
 
     def _refusal(self) -> PubSubError:
         if self._state in (State.NEW, State.OPENING):

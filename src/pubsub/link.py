@@ -159,9 +159,9 @@ class Link:
 
     # --- sending ---
 
-    async def wait_room(self) -> None:
-        """Returns when there is room, and when there never will be: look at the client's state afterwards."""
-        await self._outbox.wait_room()
+    def wait_room(self) -> Awaitable[None]:
+        """Is over when there is room, and when there never will be: look at the client's state afterwards."""
+        return self._outbox.wait_room()
 
     def put_message(self, data: Buffer | str) -> None:
         """Queues a message; wait for room first."""
