@@ -1,6 +1,7 @@
 """The soak's arithmetic (tests/soak), and a run of a few seconds."""
 
 import random
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from tests.soak.departures import Departures, Ending
 from tests.soak.messages import Mint, Reading, Tally
 from tests.soak.plan import Plan, options_from
+from tests.soak.programs import DiedError, asked
 from tests.soak.running import Outcome
 from tests.soak.samples import Sample
 from tests.soak.trend import Point, halves, slope, windows
@@ -199,16 +201,21 @@ SAMPLE = Sample(
 AT_REST = replace(SAMPLE, descriptors=14, clients=0, topics=0, memory_bytes=0)
 
 
-def outcome(*, minutes: float = 20.0, leak_bytes: float = 0.0, leak_descriptors: float = 0.0) -> Outcome:
+def outcome(
+    *, minutes: float = 20.0, leak_bytes: float = 0.0, leak_held: float = 0.0, leak_descriptors: float = 0.0
+) -> Outcome:
     """A soak in which nothing goes wrong but for what leaks every second."""
     dice = random.Random(2)
     made = Outcome(Plan(minutes=minutes), rest_before=AT_REST, rest_after=AT_REST)
     made.steady = {"delivered": 5, "lost": 0, "duplicated": 0, "reordered": 0, "damaged": 0}
     for second in range(int(minutes * 60)):
         wobble = dice.choice((0, 0, 0, 20)) * MIB + dice.randrange(MIB)  # what is on its way, and now and then a flood
-        rss = SAMPLE.rss_bytes + wobble + int(second * leak_bytes)
+        held = SAMPLE.memory_bytes + int(second * leak_held)
+        rss = SAMPLE.rss_bytes + wobble + held + int(second * leak_bytes)
         descriptors = SAMPLE.descriptors + int(second * leak_descriptors)
-        made.samples.append(replace(SAMPLE, seconds=float(second), rss_bytes=rss, descriptors=descriptors))
+        made.samples.append(
+            replace(SAMPLE, seconds=float(second), rss_bytes=rss, descriptors=descriptors, memory_bytes=held)
+        )
     return made
 
 
@@ -224,6 +231,10 @@ def test_verdict_finds_ten_mebibytes_in_ten_minutes() -> None:
     assert failed(judge(outcome(leak_bytes=10 * MIB / 600))) == ["memory"]
 
 
+def test_verdict_finds_messages_that_are_held_more_and_more() -> None:
+    assert failed(judge(outcome(leak_held=40 * MIB / 600))) == ["held"]
+
+
 def test_verdict_finds_a_descriptor_in_a_minute() -> None:
     assert failed(judge(outcome(leak_descriptors=1 / 60))) == ["descriptors"]
 
@@ -232,6 +243,7 @@ def test_verdict_does_not_judge_trends_of_short_runs() -> None:
     lines = judge(outcome(minutes=2.0, leak_bytes=MIB))
     assert failed(lines) == [] and [line.name for line in lines if line.passed is None] == [
         "memory",
+        "held",
         "descriptors",
         "p99",
     ]
@@ -263,6 +275,17 @@ def test_plan_is_read_from_words_and_goes_through_json() -> None:
     assert Plan.from_document(plan.to_document()) == plan
     with pytest.raises(ValueError, match="'minute=1' is no option"):
         options_from(["minute=1"])
+
+
+# --- programs -------------------------------------------------------------------------------------------------------
+
+
+def test_server_that_dies_is_told_with_its_exit_code() -> None:
+    with asked("server", Plan(), cpu=None) as server:
+        assert server.ask()["stats"]["memory_bytes"] == 0
+        server.program.signal(signal.SIGKILL)
+        with pytest.raises(DiedError, match="server: exit code -9"):
+            server.ask()
 
 
 # --- a run ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.soak.plan import Plan, options_from
+from tests.soak.programs import DiedError
 from tests.soak.running import Outcome, run
 from tests.soak.samples import write_samples
 from tests.soak.verdict import Line, judge
@@ -46,7 +47,11 @@ def main(words: Sequence[str]) -> int:
         print(f"soak: {error}", file=sys.stderr)
         return 2
     print(f"soak: {plan.minutes:g} minutes, seed={plan.seed}, samples in {plan.out}", flush=True)
-    outcome = run(plan, lambda text: print(text, flush=True))
+    try:
+        outcome = run(plan, lambda text: print(text, flush=True))
+    except DiedError as error:
+        print(f"FAIL  died         {error}")
+        return 1
     lines = judge(outcome)
     document = _document(outcome, lines)
     (plan.out / "outcome.json").write_text(json.dumps(document, indent=1) + "\n")

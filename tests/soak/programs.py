@@ -16,12 +16,13 @@ from typing import Any
 
 from pubsub.bench.ownserver import pinned
 from tests.soak.plan import Plan
-from tests.support.processes import Program
+from tests.support.processes import Finished, Program
 
-__all__ = ["Asked", "allow_descriptors", "answer", "asked", "asked_until_end"]
+__all__ = ["Asked", "DiedError", "allow_descriptors", "answer", "asked", "asked_until_end"]
 
 _ROOT = Path(__file__).parents[2]
 _PIPE_BYTES = 1 << 20
+_STDERR_SHOWN = 4000
 
 
 class Asked:
@@ -33,18 +34,36 @@ class Asked:
         self.hello: dict[str, Any] = json.loads(program.line())
 
     def ask(self) -> dict[str, Any]:
-        self.program.stdin.write(b"\n")
-        answer: dict[str, Any] = json.loads(self.program.line())
+        """What is new with it. Raises DiedError where nobody answers any more."""
+        try:
+            self.program.stdin.write(b"\n")
+            answer: dict[str, Any] = json.loads(self.program.line())
+        except (AssertionError, OSError) as error:
+            raise self._died() from error
         return answer
 
     def finish(self) -> dict[str, Any]:
-        """Its last word; what it wrote to its standard error, or how it died, is under `died`."""
+        """Its last word. Raises DiedError where that is none, or where it had something to say on standard error."""
         finished = self.program.finish()
         lines = finished.stdout.splitlines()
-        answer: dict[str, Any] = json.loads(lines[-1]) if lines and finished.code == 0 else {}
-        if finished.code or finished.stderr:
-            answer["died"] = f"{self.name}: exit code {finished.code}; {finished.stderr[-2000:]}"
+        if finished.code or finished.stderr or not lines:
+            raise DiedError(_ended(self.name, finished))
+        answer: dict[str, Any] = json.loads(lines[-1])
         return answer
+
+    def _died(self) -> "DiedError":
+        try:
+            return DiedError(_ended(self.name, self.program.finish()))
+        except AssertionError as error:
+            return DiedError(f"{self.name} neither answers nor ends: {error}")
+
+
+class DiedError(Exception):
+    """A program of the soak has ended before its time, or badly: there is no verdict without it."""
+
+
+def _ended(name: str, finished: Finished) -> str:
+    return f"{name}: exit code {finished.code}; {finished.stderr[-_STDERR_SHOWN:].strip()}"
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ class Outcome:
     steady: dict[str, Any] = field(default_factory=dict)  # the last report of the steady ones
     counts: dict[str, int] = field(default_factory=dict)  # of clients by kind, and of floods
     refusals_seen: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)  # of clients, and of programs that ended badly
+    faults: list[str] = field(default_factory=list)  # what clients did not get that they had a right to
     fault_count: int = 0
     logged: list[str] = field(default_factory=list)  # by the server
     stats: dict[str, Any] = field(default_factory=dict)  # the server's last
@@ -67,11 +67,11 @@ class _Soak:
     def look(self) -> Sample:
         """Asks the server, and takes a sample."""
         answer = self._server.ask()
-        self._take_server(answer)
+        self.take_server(answer)
         steady = self._reports.get("steady", {})
         return sample(self._process, time.monotonic() - self._began, answer["stats"], steady)
 
-    def _take_server(self, answer: dict[str, Any]) -> None:
+    def take_server(self, answer: dict[str, Any]) -> None:
         outcome = self.outcome
         outcome.stats = answer["stats"]
         outcome.logged += answer["logged"]
@@ -84,8 +84,6 @@ class _Soak:
         outcome.departures.ended(map(Ending.from_document, report.get("endings", ())))
         for fault in report.get("faults", ()):
             outcome.fault(fault)
-        if "died" in report:
-            outcome.fault(report["died"])
         outcome.counts.update(report.get("counts", {}))
         if name == "trouble" and report.get("refusals"):
             outcome.refusals_seen = Counter(report["refusals"])
@@ -129,7 +127,7 @@ class _Soak:
 
 
 def run(plan: Plan, say: Callable[[str], None] = print) -> Outcome:
-    """Carries out the plan. Samples go to `plan.out` while they are taken."""
+    """Carries out the plan. Samples go to `plan.out` while they are taken. Raises DiedError."""
     plan.out.mkdir(parents=True, exist_ok=True)
     server_cpu, population_cpu = pinning() or (None, None)
     with contextlib.ExitStack() as stack:
@@ -146,9 +144,7 @@ def run(plan: Plan, say: Callable[[str], None] = print) -> Outcome:
         _send_home(soak, population)
         patience = 5.0 + plan.limits["topic_linger"] + plan.limits["close_deadline"]
         soak.outcome.rest_after = soak.wait_rest(patience)
-        last = server.finish()
-        if "died" in last:
-            soak.outcome.fault(last["died"])
+        soak.take_server(server.finish())
     soak.outcome.departures.finish()
     return soak.outcome
 

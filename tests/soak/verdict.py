@@ -3,8 +3,10 @@
 Trends are of medians of windows, by Theil and Sen's slope, without the first fifth of the time: until then the pool of
 segments, the kernel's and the allocator's, and Python's caches fill. Their tolerances:
 
-- Memory: 5 MiB, or 3 % of it, in 10 minutes. A flood more or less in a window is worth 1 to 3 MiB, and CPython's
-  arenas, which come by the MiB, as much. A leak of 100 bytes for each of 140 clients a second is 8 MiB.
+- Memory, RSS less what the server counts as messages: 5 MiB, or 3 % of it, in 10 minutes. The pool's spare segments
+  make it wobble by as much from window to window. A leak of 100 bytes for each of 140 clients a second is 8 MiB.
+- Messages held: those of laggards come and go by the tens of MiB, so 1.25 times the first half's median, and 8 MiB.
+  That none are left when everybody has gone is the line `rest`.
 - Descriptors that are no client's: 5 in 10 minutes. One leaked by a client in a thousand would be 84.
 - p99: twice that of the first half, and 5 ms. It is taken on a core that the population has to share.
 
@@ -25,6 +27,7 @@ _WARMING = 0.2  # of the time
 _WINDOWS = 40
 _MIB = 1 << 20
 _MEMORY_MIB, _MEMORY_SHARE = 5.0, 0.03
+_HELD_FACTOR, _HELD_MIB = 1.25, 8.0
 _DESCRIPTORS = 5.0
 _P99_FACTOR, _P99_MS = 2.0, 5.0
 _WRONGS = ("lost", "duplicated", "reordered", "damaged")
@@ -47,6 +50,7 @@ def judge(outcome: Outcome) -> list[Line]:
     long = outcome.plan.minutes >= JUDGED_MINUTES
     return [
         _memory(outcome.samples, long=long),
+        _held(outcome.samples, long=long),
         _descriptors(outcome, long=long),
         _threads(outcome.samples),
         _rest(outcome),
@@ -68,14 +72,29 @@ def _in_ten_minutes(points: list[Point]) -> float:
 
 
 def _memory(samples: list[Sample], *, long: bool) -> Line:
-    points = [(each.seconds, each.rss_bytes / _MIB) for each in _warm(samples)]
+    warm = _warm(samples)
+    points = [(each.seconds, (each.rss_bytes - each.memory_bytes) / _MIB) for each in warm]
     growth, (first, second) = _in_ten_minutes(points), halves(points)
     tolerance = max(_MEMORY_MIB, _MEMORY_SHARE * first)
+    whole = [(each.seconds, each.rss_bytes / _MIB) for each in warm]
     text = (
-        f"RSS {first:.1f} MiB in the first half, {second:.1f} in the second; {growth:+.2f} MiB in 10 minutes "
-        f"(tolerance {tolerance:.1f}), at most {max(value for _, value in points):.1f}"
+        f"RSS without messages {first:.1f} MiB in the first half, {second:.1f} in the second: {growth:+.2f} MiB in "
+        f"10 minutes (tolerance {tolerance:.1f}); with them {_shown(halves(whole))}, "
+        f"{_in_ten_minutes(whole):+.2f}, at most {max(value for _, value in whole):.1f}"
     )
     return Line("memory", growth <= tolerance if long else None, text)
+
+
+def _held(samples: list[Sample], *, long: bool) -> Line:
+    points = [(each.seconds, each.memory_bytes / _MIB) for each in _warm(samples)]
+    first, second = halves(points)
+    bound = _HELD_FACTOR * first + _HELD_MIB
+    text = f"{_shown((first, second))} MiB of messages (bound {bound:.1f}), at most {max(v for _, v in points):.1f}"
+    return Line("held", second <= bound if long else None, text)
+
+
+def _shown(medians: tuple[float, float]) -> str:
+    return f"{medians[0]:.1f} and {medians[1]:.1f}"
 
 
 def _descriptors(outcome: Outcome, *, long: bool) -> Line:
@@ -151,6 +170,4 @@ def _latency(samples: list[Sample], *, long: bool) -> Line:
 
 def _faults(outcome: Outcome) -> Line:
     count = outcome.fault_count + len(outcome.logged)
-    return Line(
-        "faults", not count, f"{outcome.fault_count} of clients and programs, {len(outcome.logged)} lines logged"
-    )
+    return Line("faults", not count, f"{outcome.fault_count} of clients, {len(outcome.logged)} lines logged")
