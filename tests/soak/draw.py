@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tests.soak.samples import Sample
+from tests.soak.trend import Point, windows
 
 __all__ = ["draw"]
 
 _MIB: Final = 1 << 20
+_WINDOWS: Final = 120
 _Curve = tuple[str, str, Callable[[Sample], float | None]]  # label, colour, value
 
 _MEMORY: Final[tuple[_Curve, ...]] = (
@@ -53,10 +55,19 @@ def _picture(
     for label, colour, value in curves:
         points = [(each.seconds / 60, found) for each in samples if (found := value(each)) is not None]
         if points:
-            axes.plot(*zip(*points, strict=True), label=label, color=colour, linewidth=1.0)
+            _plot(axes, points, label, colour)
     _dress(axes, title, unit, logarithmic=logarithmic)
     figure.savefig(file, metadata={"Date": None})
     return file
+
+
+def _plot(axes: Axes, points: Sequence[Point], label: str, colour: str) -> None:
+    """Every second; where these are too many to see anything, pale behind the medians of windows."""
+    if len(points) <= 2 * _WINDOWS:
+        axes.plot(*zip(*points, strict=True), label=label, color=colour, linewidth=1.0)
+        return
+    axes.plot(*zip(*points, strict=True), color=colour, linewidth=0.5, alpha=0.3)
+    axes.plot(*zip(*windows(points, _WINDOWS), strict=True), label=label, color=colour, linewidth=1.4)
 
 
 def _dress(axes: Axes, title: str, unit: str, *, logarithmic: bool) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from tests.soak.ground import GONE, Ground, read_out
-from tests.support.rawclient import close_frame, frame
+from tests.support.rawclient import TEXT, close_frame, frame
 
 __all__ = ["VISITORS", "crowd_member"]
 
@@ -13,9 +13,11 @@ _SENT_AWAY = "too_far_behind"
 
 
 async def polite(ground: Ground) -> None:
-    """Closes, and waits for the answer."""
+    """Closes, and waits for the answer. What a subscriber says before is thrown away."""
     name, role = ground.name("polite"), ground.role()
     async with ground.join(name, ground.topic(), role) as client:
+        if role == "subscriber":
+            await client.send(frame("is anybody there?", TEXT) + frame(bytes(ground.random.randrange(70_000))))
         await ground.stay(ground.random.random() * _MOST_SECONDS)
         ground.ended(name, "closed", *([_SENT_AWAY] if role == "subscriber" else []))
         await client.send(close_frame())
