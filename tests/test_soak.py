@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pubsub import ConfigError
 from tests.soak.departures import Departures, Ending
 from tests.soak.messages import Mint, Reading, Tally
 from tests.soak.plan import Plan, options_from
@@ -275,6 +276,13 @@ def test_plan_is_read_from_words_and_goes_through_json() -> None:
     assert Plan.from_document(plan.to_document()) == plan
     with pytest.raises(ValueError, match="'minute=1' is no option"):
         options_from(["minute=1"])
+
+
+def test_plan_takes_options_of_the_server() -> None:
+    plan = options_from(["io_threads=2", "lane=off", "topic_linger=2s"])
+    assert (plan.options().io_threads, plan.options().lane, plan.options().topic_linger) == (2, False, 2.0)
+    with pytest.raises(ConfigError, match="io_threads"):
+        options_from(["io_threads=99"])
 
 
 # --- programs -------------------------------------------------------------------------------------------------------

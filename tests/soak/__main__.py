@@ -1,6 +1,7 @@
 """``python -m tests.soak [minutes=20] [seed=1] [out=build/soak] [...]``: a soak, its verdict, and its pictures.
 
-Every option is a field of the plan (tests/soak/plan.py). The exit code is 1 when a line of the verdict fails.
+Every option is a field of the plan (tests/soak/plan.py), or one of the server's (`io_threads=2 lane=off`). The exit code
+is 1 when a line of the verdict fails.
 """
 
 import json
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from pubsub import ConfigError
 from tests.soak.plan import Plan, options_from
 from tests.soak.programs import DiedError
 from tests.soak.running import Outcome, run
@@ -43,7 +45,7 @@ def _draw(plan: Plan, outcome: Outcome) -> None:
 def main(words: Sequence[str]) -> int:
     try:
         plan = options_from(words)
-    except ValueError as error:
+    except (ValueError, ConfigError) as error:
         print(f"soak: {error}", file=sys.stderr)
         return 2
     print(f"soak: {plan.minutes:g} minutes, seed={plan.seed}, samples in {plan.out}", flush=True)

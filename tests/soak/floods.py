@@ -51,23 +51,25 @@ class Floods:
             self._load.stop()
 
     def _load_plan(self, number: int) -> fastfan.load.Plan:
-        # In turn: small messages without end, and large ones.
+        # In turn: small messages without end, and large ones; every third where publishers are
+        # held up rather than anybody disconnected: there slow readers would leave nothing of the flood.
         least, most = ((16, 512), (1 << 10, 256 << 10))[number % 2]
+        blocks = number % 3 == 0
         return fastfan.load.Plan(
             port=self._port,
-            path=f"/flood/{number % 4}",
+            path="/block/flood" if blocks else f"/flood/{number % 4}",
             query=f"?name=flood.{number}",
             subscribers=60,
             publishers=4,
             topics=2,
             visitors=12,
-            slow=6,
+            slow=0 if blocks else 6,
             stalled=6,
             stay_seconds=0.5,
             seconds=self._plan.flood_seconds,
             least_bytes=least,
             most_bytes=most,
-            text=number % 3 == 0,
+            text=number % 5 == 0,
             receive_buffer_bytes=RECEIVE_BUFFER_BYTES,
         )
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pubsub.options import Options
+
 __all__ = ["LATEST", "RECEIVE_BUFFER_BYTES", "STEADY", "TIMED", "TOPICS", "WITH_LAGGARDS", "Plan", "options_from"]
 
 # On these everything must arrive; the policies are in _LIMITS.
@@ -37,7 +39,13 @@ _LIMITS: dict[str, Any] = {
     "topic_linger": 5.0,
     "max_lingering_topics": 2000,
     "event_buffer": 256,
-    "overflow": ["/skip/**=skip,max_lag_bytes=1MiB", "/latest/**=latest", "/block/**=block"],
+    "overflow": [
+        "/skip/**=skip,max_lag_bytes=1MiB",
+        "/latest/**=latest",
+        "/block/**=block",
+        # A fifth of a second of a flood is 8 MiB, and on this machine a reader may wait longer for its turn.
+        "/flood/**=disconnect,max_lag_bytes=32MiB",
+    ],
 }
 
 
@@ -60,6 +68,10 @@ class Plan:
     flood_seconds: float = 4.0
     limits: dict[str, Any] = field(default_factory=lambda: dict(_LIMITS))
 
+    def options(self) -> Options:
+        """The server's."""
+        return Options.from_mapping(self.limits)
+
     def to_document(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "out": str(self.out)}
 
@@ -69,13 +81,21 @@ class Plan:
 
 
 def options_from(words: Sequence[str]) -> Plan:
-    """A plan from `minutes=20 seed=7 out=build/soak`. Raises ValueError for a word that is none of its options."""
-    types = {each.name: each.type for each in dataclasses.fields(Plan) if each.name != "limits"}
-    values: dict[str, Any] = {}
+    """A plan from `minutes=20 seed=7 out=build/soak io_threads=2`: fields of the plan, and of the server's options.
+
+    Raises ValueError for a word that is neither, and ConfigError for what the server cannot do.
+    """
+    types: dict[str, Any] = {each.name: each.type for each in dataclasses.fields(Plan) if each.name != "limits"}
+    limits = {each.name for each in dataclasses.fields(Options)}
+    values: dict[str, Any] = {"limits": dict(_LIMITS)}
     for word in words:
         name, sign, value = word.partition("=")
-        if not sign or name not in types:
-            raise ValueError(f"{word!r} is no option; give NAME=VALUE of {', '.join(types)}")
-        kind: Any = types[name]
-        values[name] = kind(value)
-    return Plan(**values)
+        if sign and name in types:
+            values[name] = types[name](value)
+        elif sign and name in limits:
+            values["limits"][name] = value
+        else:
+            raise ValueError(f"{word!r} is no option; give NAME=VALUE of {', '.join(types)}, or a server's option")
+    plan = Plan(**values)
+    plan.options()
+    return plan

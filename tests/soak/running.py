@@ -142,7 +142,7 @@ def run(plan: Plan, say: Callable[[str], None] = print) -> Outcome:
         say(f"server: process {server.program.pid}, port {port}, CPU {server_cpu}; population: CPU {population_cpu}")
         soak.watch(population, plan.minutes * 60)
         _send_home(soak, population)
-        patience = 5.0 + plan.limits["topic_linger"] + plan.limits["close_deadline"]
+        patience = 5.0 + plan.options().topic_linger + plan.options().close_deadline
         soak.outcome.rest_after = soak.wait_rest(patience)
         soak.take_server(server.finish())
     soak.outcome.departures.finish()

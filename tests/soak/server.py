@@ -18,7 +18,6 @@ from pubsub.census import Census
 from pubsub.cli.eventlines import print_events
 from pubsub.cli.pipes import Output
 from pubsub.eventstream import EventStream
-from pubsub.options import Options
 from pubsub.server import serve
 from pubsub.session import Session
 from tests.soak.plan import Plan
@@ -82,7 +81,7 @@ async def serve_soak(plan: Plan) -> None:
     log = _Log()
     logging.getLogger().addHandler(log)
     departed = note_departures()
-    async with serve(port=0, options=Options.from_mapping(plan.limits)) as server:
+    async with serve(port=0, options=plan.options()) as server:
         readers = [
             asyncio.create_task(_take_slowly(server.events())),
             asyncio.create_task(_print_slowly(server.events())),
