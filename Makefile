@@ -28,7 +28,7 @@ BUILD := PYTHON=$(BIN)/python tools/build.sh
 QUIETLY = $(1) >build/log 2>&1 || { tail -n 40 build/log; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types cover asan ubsan tsan test-threads bench bench-engine bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean fuzz test-poll conformance
+.PHONY: help serve test lint types cover asan ubsan tsan test-threads bench bench-engine bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean fuzz test-poll conformance soak
 
 help: ## this menu
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3.12]'
@@ -83,6 +83,9 @@ conformance: $(DEVELOP) engine ## the Autobahn test suite against server and cli
 
 fuzz: ## random bytes for the codec's C, under ASan and UBSan: make fuzz ARGS="seconds=600 targets=utf8"
 	@tests/fuzz/run.sh $(ARGS)
+
+soak: $(DEVELOP) engine ## every kind of trouble at once, and a verdict: make soak ARGS="minutes=20 seed=1"
+	@python -m tests.soak $(ARGS)
 
 test-poll: $(DEVELOP) ## the engine's tests on an engine without epoll, as other POSIX systems have it
 	@$(BUILD) poll-$(TAG) build/poll/site -DFASTFAN_POLLER=poll -DCMAKE_BUILD_TYPE=$(BUILD_TYPE)

@@ -1,0 +1,101 @@
+"""What the clients of the troublesome share: the server's port, names, dice, and the book of how each of them ended."""
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+from tests.soak.departures import Ending
+from tests.soak.plan import STEADY, TOPICS, WITH_LAGGARDS
+from tests.support.rawclient import RawClient, request
+
+__all__ = ["GONE", "Ground", "read_out"]
+
+# A socket that is simply closed ends with a FIN, or with a reset where the server's bytes were still unread; and the
+# kernel may tell a reset to a send, after which a read finds no more than the end.
+GONE = ("left", "reset")
+
+
+class Ground:
+    """One event loop's share of the population."""
+
+    def __init__(self, port: int, *, seed: str) -> None:
+        self.port = port
+        self.random = random.Random(seed)
+        self.leaving = asyncio.Event()
+        self.endings: list[Ending] = []
+        self.refusals: Counter[int] = Counter()  # that clients read, by status
+        self.counts: Counter[str] = Counter()
+        self.faults: list[str] = []
+        self._number = 0
+
+    def take_report(self) -> dict[str, Any]:
+        """What is new since it was last taken; counts are since the beginning."""
+        endings, self.endings = self.endings, []
+        faults, self.faults = self.faults, []
+        return {
+            "endings": [ending.to_document() for ending in endings],
+            "refusals": {str(status): count for status, count in self.refusals.items()},
+            "counts": dict(self.counts),
+            "faults": faults,
+        }
+
+    # --- clients ---
+
+    def name(self, kind: str) -> str:
+        self._number += 1
+        self.counts[kind] += 1
+        return f"{kind}.{self._number}"
+
+    def head(self, name: str, topic: str, role: str) -> bytes:
+        return request(topic, ("pubsub-client-name", name), role=role)
+
+    @contextlib.asynccontextmanager
+    async def dial(self, *, receive_buffer: int | None = None) -> AsyncIterator[RawClient]:
+        """A connection that is closed at the end, if it was not before."""
+        client = await RawClient.dial(self.port, receive_buffer=receive_buffer)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    @contextlib.asynccontextmanager
+    async def join(
+        self, name: str, topic: str, role: str, *, receive_buffer: int | None = None
+    ) -> AsyncIterator[RawClient]:
+        """A client with its 101. Whoever joins must say how it ended, also when it fails."""
+        async with self.dial(receive_buffer=receive_buffer) as client:
+            await client.upgrade(self.head(name, topic, role))
+            yield client
+
+    def ended(self, name: str, *causes: str, sure: bool = True) -> None:
+        self.endings.append(Ending(name, frozenset(causes), sure))
+
+    # --- chance ---
+
+    def topic(self) -> str:
+        return self.random.choice(TOPICS)
+
+    def steady_topic(self) -> str:
+        return self.random.choice(STEADY)
+
+    def topic_for_laggards(self) -> str:
+        return self.random.choice(WITH_LAGGARDS)
+
+    def role(self) -> str:
+        return self.random.choice(("publisher", "subscriber"))
+
+    async def stay(self, seconds: float) -> None:
+        """So long, or until everybody leaves."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.leaving.wait()
+
+
+async def read_out(client: RawClient) -> None:
+    """Everything up to the end of the stream, however it ends; nothing of it is kept."""
+    with contextlib.suppress(ConnectionError):
+        while await client.read_some():
+            client.buffer.clear()
