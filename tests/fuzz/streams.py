@@ -58,8 +58,8 @@ def replay(path: Path) -> int:
 
 def play_corpus() -> int:
     for path in sorted(CORPUS.iterdir()):
-        if replay_quietly := difference_of(read_script(path)):
-            print(f"streams: {path} makes a difference\n{replay_quietly}")
+        if difference := difference_of(read_script(path)):
+            print(f"streams: {path} makes a difference\n{difference}")
             return 1
     return 0
 
@@ -86,9 +86,10 @@ def run(streams: int, seconds: float, seed: str, block: int) -> int:
         departures.update(ways.departures())
         ways.end()
     passed, used = time.monotonic() - start, time.process_time() - cpu
+    causes = ", ".join(f"{count} {cause}" for cause, count in departures.most_common())
     print(
         f"streams: {done} of {size / 1e6:.0f} MB both ways without a difference in {passed:.0f} s "
-        f"({used:.0f} s of CPU), {', '.join(f'{count} {cause}' for cause, count in departures.most_common())}, seed={seed}"
+        f"({used:.0f} s of CPU); {causes}; seed={seed}"
     )
     return 0
 

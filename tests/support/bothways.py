@@ -1,4 +1,4 @@
-"""Scripts played both ways and compared; and what is left of one that makes a difference, when all that can go is gone."""
+"""Scripts played both ways and compared; and of one that makes a difference the least that still does."""
 
 import itertools
 import json
@@ -98,9 +98,17 @@ def _smaller(script: Script) -> Iterator[Script]:
         joined = _without(script, at)
         yield joined._replace(pieces=[*pieces[:at], pieces[at] + pieces[at + 1], *pieces[at + 2 :]])
     for at, piece in enumerate(pieces):
-        for size in (4096, 256, 16, 1):
-            for start in range(0, len(piece) if len(piece) > size else 0, size):
-                yield script._replace(pieces=[*pieces[:at], piece[:start] + piece[start + size :], *pieces[at + 1 :]])
+        for shorter in _shorter(piece):
+            yield script._replace(pieces=[*pieces[:at], shorter, *pieces[at + 1 :]])
+
+
+def _shorter(piece: bytes) -> Iterator[bytes]:
+    size = len(piece) // 2 if len(piece) > 64 else len(piece) - 1
+    while size > 0:
+        # A short piece loses what it can lose from any place on: a frame begins anywhere.
+        for start in range(0, len(piece), size if len(piece) > 64 else 1):
+            yield piece[:start] + piece[start + size :]
+        size = size // 2 if len(piece) > 64 else size - 1
 
 
 def _without(script: Script, at: int) -> Script:

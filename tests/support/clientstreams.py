@@ -82,7 +82,8 @@ def good_frames(random_: random.Random) -> bytes:
 
 def bad_frames(random_: random.Random) -> bytes:
     """What nobody may send, alone or inside a message."""
-    before = random_.choice([b"", frame(random_, b"x", fin=False), frame(random_, "é", TEXT, fin=False) + control(random_)])
+    begun = frame(random_, "é", TEXT, fin=False)
+    before = random_.choice([b"", frame(random_, b"x", fin=False), begun + control(random_)])
     bad = random_.choice(
         [
             frame(random_, b"x", rsv=random_.randrange(1, 8)),
@@ -94,7 +95,7 @@ def bad_frames(random_: random.Random) -> bytes:
             frame(random_, bytes(126), random_.choice([PING, PONG])),
             frame(random_, bytes(5), length_bytes=random_.choice([3, 9])),
             frame(random_, b"x", CONTINUATION) + frame(random_, b"x", CONTINUATION),
-            frame(random_, b"x", fin=False) + frame(random_, b"y", random_.choice([TEXT, BINARY]), fin=random_.random() < 0.5),
+            begun + frame(random_, b"y", random_.choice([TEXT, BINARY]), fin=random_.random() < 0.5),
             frame(random_, b"", announced=1 << 63),
             random_.randbytes(20),
             close_frame(random_, random_.choice([1, 999, 1005, 5000])),
@@ -219,7 +220,7 @@ class Script(NamedTuple):
 
     role: int
     pieces: list[bytes]
-    leaves: str  # at the end it finishes its stream, or is gone with what it was sent read or unread: finish, gone, reset
+    leaves: str  # finish: its stream, and reads on; gone; or reset: gone, with what it was sent unread
     publish_at: int = -1  # the program publishes
     close_at: int = -1  # the server closes it
     after_log: bool = False  # as a drain does

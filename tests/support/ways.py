@@ -233,7 +233,7 @@ class Way:
         for index, script in enumerate(scripts):
             self._seats[(seat + index) % len(self._seats)].give(index, script)
         left = self._seats
-        with mock.patch("wsproto.frame_protocol.getincrementaldecoder", lambda _: PromptDecoder):
+        with mock.patch("wsproto.frame_protocol.getincrementaldecoder", return_value=PromptDecoder):
             while left := [seat for seat in left if seat.step(outcomes)]:
                 self._settle()
         return [outcome for outcome in outcomes if outcome is not None]
