@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pubsub import connection
+from pubsub import http_door
 from tests.fuzz import heads
 from tests.support.heads import check_head
 
@@ -36,7 +36,7 @@ def test_a_head_of_which_it_does_not_hold_is_kept(monkeypatch: pytest.MonkeyPatc
         raise ZeroDivisionError
 
     monkeypatch.setattr(heads, "FOUND", tmp_path)
-    monkeypatch.setattr(connection.http_door, "refuse", fail)
+    monkeypatch.setattr(http_door, "refuse", fail)
     head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
     assert heads.tried(head, "cuts", "1") is None
     assert (tmp_path / "heads-1").read_bytes() == head
