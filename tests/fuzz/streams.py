@@ -26,6 +26,7 @@ FOUND = ROOT / "build" / "fuzz"
 BLOCK = 1024
 # Blocks that one pair of engines plays before they end, and have to leave nothing behind.
 BLOCKS_OF_AN_ENGINE = 32
+TELL_EVERY = 60.0  # seconds
 
 
 def settings(arguments: list[str]) -> dict[str, str]:
@@ -66,7 +67,7 @@ def play_corpus() -> int:
 
 def run(streams: int, seconds: float, seed: str, block: int) -> int:
     start, cpu, done, size = time.monotonic(), time.process_time(), 0, 0
-    departures: Counter[str] = Counter()
+    departures, tell_at = Counter[str](), start + TELL_EVERY
     while done < streams and time.monotonic() - start < seconds:
         ways = BothWays()
         for _ in range(BLOCKS_OF_AN_ENGINE):
@@ -85,6 +86,9 @@ def run(streams: int, seconds: float, seed: str, block: int) -> int:
                 break
         departures.update(ways.departures())
         ways.end()
+        if time.monotonic() > tell_at:
+            print(f"streams: {done} so far", flush=True)
+            tell_at = time.monotonic() + TELL_EVERY
     passed, used = time.monotonic() - start, time.process_time() - cpu
     causes = ", ".join(f"{count} {cause}" for cause, count in departures.most_common())
     print(

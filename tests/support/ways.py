@@ -8,7 +8,7 @@ import codecs
 import re
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -128,6 +128,7 @@ class Seat:
         self._subscriber = way.join(self._topic, SUBSCRIBER) if listened else None
         self._scripts: list[tuple[int, Script]] = []
         self._client: Peer | None = None
+        self._happening: list[Callable[[], object]] = []
         self._at = self._rest = self._waited = 0
 
     def give(self, index: int, script: Script) -> None:
@@ -138,11 +139,11 @@ class Seat:
         if self._client is None:
             return self._begin()
         _, script = self._scripts[-1]
-        if self._at < len(script.pieces):
-            self._happen(script)
+        if self._happening:
+            self._happening.pop()()
+        elif self._at < len(script.pieces):
             self._send(script.pieces[self._at])
         elif self._at == len(script.pieces):
-            self._happen(script)
             self._leave(script)
         else:
             self._end(outcomes)
@@ -153,17 +154,21 @@ class Seat:
             return False
         _, script = self._scripts[-1]
         self._client = self._way.join(self._topic, script.role, reads=script.leaves != "reset")
-        self._at = self._rest = self._waited = 0
+        self._rest = self._waited = 0
+        self._go_to(0)
         return True
 
-    def _happen(self, script: Script) -> None:
+    def _go_to(self, place: int) -> None:
+        """What happens before the piece there happens in steps of its own: of two things that happen at once, the
+        engine's clock decides which comes first."""
         assert self._client is not None
-        if self._rest:
-            return
-        if script.publish_at == self._at:
-            self._topic.publish(LINE)
-        if script.close_at == self._at:
-            self._way.close(self._client.session, after_log=script.after_log)
+        _, script = self._scripts[-1]
+        self._at = place
+        if script.close_at == place:
+            session = self._client.session
+            self._happening.append(lambda: self._way.close(session, after_log=script.after_log))
+        if script.publish_at == place:
+            self._happening.append(lambda: self._topic.publish(LINE))
 
     def _send(self, piece: bytes) -> None:
         assert self._client is not None
@@ -173,11 +178,12 @@ class Seat:
             self._wait()
             return
         except (BrokenPipeError, ConnectionResetError):
-            self._at = len(self._scripts[-1][1].pieces)  # the engine had enough
             self._rest = 0
+            self._go_to(len(self._scripts[-1][1].pieces))  # the engine had enough
             return
         if self._rest == len(piece):
-            self._at, self._rest = self._at + 1, 0
+            self._rest = 0
+            self._go_to(self._at + 1)
 
     def _leave(self, script: Script) -> None:
         assert self._client is not None
