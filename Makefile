@@ -56,13 +56,17 @@ cover: $(DEVELOP) ## coverage of both packages, Cython lines too; under 90 % fai
 
 # --capture=sys: a report goes past pytest, whose capture it would otherwise die with. Leaks are not looked for, because
 # CPython keeps memory to its end; ASAN_OPTIONS=detect_leaks=1 turns that on.
-asan: $(DEVELOP) ## the tests on an engine built with ASan and UBSan
-	@$(BUILD) asan-$(TAG) build/asan/site -DFASTFAN_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug
-	@PYTHONPATH=$(CURDIR)/build/asan/site PYTHONMALLOC=malloc \
-	    ASAN_OPTIONS=$${ASAN_OPTIONS:-detect_leaks=0} UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	    $(BIN)/python -m pytest -p no:cacheprovider --capture=sys -m "not packaging and not browser" \
+SANITIZED = PYTHONPATH=$(CURDIR)/build/asan/site PYTHONMALLOC=malloc \
+    ASAN_OPTIONS=$${ASAN_OPTIONS:-detect_leaks=0} UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+    LD_PRELOAD=$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)
+
+asan: asan-engine ## the tests on an engine built with ASan and UBSan
+	@$(SANITIZED) $(BIN)/python -m pytest -p no:cacheprovider --capture=sys -m "not packaging and not browser" \
 	        --ignore=tests/test_stubs.py --ignore=tests/test_layering.py $(ARGS) $(ASAN_TESTS)
+
+.PHONY: asan-engine
+asan-engine: $(DEVELOP)
+	@$(BUILD) asan-$(TAG) build/asan/site -DFASTFAN_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug
 
 ubsan: asan ## the same: one build has both, and each finds what the other cannot
 
@@ -81,8 +85,8 @@ test-threads: $(DEVELOP) engine ## the engine's tests once more, with two I/O th
 conformance: $(DEVELOP) engine ## the Autobahn test suite against server and client, where a Python 2.7 is found
 	@python -m tests.conformance $(ARGS) || [ $$? = 3 ]
 
-fuzz: ## random bytes for the codec's C, under ASan and UBSan: make fuzz ARGS="seconds=600 targets=utf8"
-	@tests/fuzz/run.sh $(ARGS)
+fuzz: $(DEVELOP) engine ## random bytes for all that reads a client, ASan and UBSan too: make fuzz ARGS="seconds=600 targets=utf8"
+	@SANITIZED="$(SANITIZED)" tests/fuzz/run.sh $(ARGS)
 
 soak: $(DEVELOP) engine ## every kind of trouble at once, and a verdict: make soak ARGS="minutes=20 seed=1"
 	@python -m tests.soak $(ARGS)

@@ -82,8 +82,10 @@ def frame(
     masked: bool = True,
     length_bytes: int | None = None,
     announced: int | None = None,
+    mask: bytes | None = None,
 ) -> bytes:
-    """A client's frame. `length_bytes` (1, 3 or 9) forces a length field; `announced` lies about the length."""
+    """A client's frame. `length_bytes` (1, 3 or 9) forces a length field; `announced` lies about the length; `mask` is
+    random where it is not given."""
     data = payload.encode() if isinstance(payload, str) else payload
     size = len(data) if announced is None else announced
     width = length_bytes or (1 if size < 126 else 3 if size < 1 << 16 else 9)
@@ -97,7 +99,7 @@ def frame(
         head += struct.pack(">BQ", high | 127, size)
     if not masked:
         return head + data
-    mask = os.urandom(4)
+    mask = os.urandom(4) if mask is None else mask
     return head + mask + masked_payload(data, mask)
 
 
