@@ -69,9 +69,7 @@ def places_to_cut(random_: random.Random, data: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_a_handshake_cut_off_at_any_byte_leaves_nothing(
-    scene: Scene, end: str, random_: random.Random
-) -> None:
+async def test_a_handshake_cut_off_at_any_byte_leaves_nothing(scene: Scene, end: str, random_: random.Random) -> None:
     subscriber, publisher = await scene.join(), await scene.join(role="publisher")
     before = open_descriptors()
     for role in ("subscriber", "publisher", "duplex"):
@@ -121,9 +119,7 @@ async def test_a_frame_cut_off_at_any_byte_is_not_delivered(
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_whole_messages_before_a_half_one_are_delivered(
-    scene: Scene, end: str, random_: random.Random
-) -> None:
+async def test_whole_messages_before_a_half_one_are_delivered(scene: Scene, end: str, random_: random.Random) -> None:
     subscriber, other = await scene.join(), await scene.join(role="publisher")
     for number in range(40):
         whole = [b"%d %d " % (number, each) * random_.randrange(1, 3000) for each in range(random_.randrange(4))]

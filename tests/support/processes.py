@@ -11,13 +11,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Self
 
-__all__ = ["Finished", "Program", "RunningServer", "command", "run_command", "running_server"]
+__all__ = ["TESTS_ON_PATH", "Finished", "Program", "RunningServer", "command", "run_command", "running_server"]
 
 # Starting an interpreter takes 0.3 s here, and several times that on a busy machine.
 PATIENCE_SECONDS = 30.0
 ASKED_SECONDS = 5.0
+
+# The environment of a program that imports tests.support.
+TESTS_ON_PATH = {
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
+}
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,18 @@ import json
 import os
 import resource
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 from pubsub.events import Event, EventType
 from pubsub.options import Options
 from pubsub.server import Server, serve
-from tests.support.processes import Program
+from tests.support.processes import TESTS_ON_PATH, Program
 from tests.support.rawclient import PATIENCE, RawClient, request
 
 __all__ = ["PATIENCE", "Scene", "ServerProcess", "server_process", "serving", "wait_until"]
 
 _LOOK_AGAIN = 0.005
-_ROOT = Path(__file__).parents[2]
 
 
 async def wait_until(holds: Callable[[], object], what: str = "the condition") -> None:
@@ -144,10 +142,11 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def server_process(*flags: str, **options: Any) -> Iterator[ServerProcess]:
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
+def server_process(
+    *flags: str, environment: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[ServerProcess]:
     arguments = ["-m", "tests.support.server", json.dumps(options), *flags]
-    with Program(*arguments, environment={"PYTHONPATH": path}) as program:
+    with Program(*arguments, environment=TESTS_ON_PATH | dict(environment or {})) as program:
         yield ServerProcess(program)
 
 
