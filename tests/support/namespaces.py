@@ -18,11 +18,12 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Self
 
 from tests.support.rawclient import PATIENCE, RawClient
 
-__all__ = ["Namespace", "dial_from", "joined_by_veth", "listening", "missing", "namespaces", "run"]
+__all__ = ["Namespace", "dial_from", "joined_by_veth", "listening", "missing", "namespaces", "retransmitted", "run"]
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -109,6 +110,17 @@ def joined_by_veth(one: Namespace, other: Namespace, name: str, net: str) -> Non
 
 def _path(namespace: Namespace) -> str:
     return f"/proc/{os.getpid()}/fd/{namespace.fileno}"
+
+
+def retransmitted(namespace: Namespace) -> int:
+    """TCP segments that had to be sent once more from in there."""
+    with namespace:
+        names, values = (
+            line.split()
+            for line in Path("/proc/thread-self/net/snmp").read_text().splitlines()
+            if line.startswith("Tcp:")
+        )
+    return int(values[names.index("RetransSegs")])
 
 
 def listening(namespace: Namespace, address: str = "0.0.0.0") -> socket.socket:

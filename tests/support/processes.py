@@ -114,6 +114,11 @@ class Program:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def stdout_fileno(self) -> int:
+        """Where its output comes in, to see whether there is any."""
+        return self._lines["stdout"].pipe.fileno()
+
     def line(self, stream: str = "stdout") -> str:
         """The next line of its output."""
         return self._lines[stream].next().decode()
