@@ -67,7 +67,8 @@ class _Lines:
 class Program:
     """A Python program in a process of its own, ended at the latest with its `with` block.
 
-    Its standard output is `stdout` where that is given, a descriptor of the caller's, else a pipe read here.
+    Its standard output is `stdout` where that is given, a descriptor of the caller's, else a pipe read here; so is its
+    standard error.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Program:
         *arguments: str,
         environment: Mapping[str, str] | None = None,
         stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
         pass_fds: Sequence[int] = (),
     ) -> None:
         inherited = {name: value for name, value in os.environ.items() if name != "PUBSUB_ADDR"}
@@ -82,7 +84,7 @@ class Program:
             [sys.executable, *arguments],
             stdin=subprocess.PIPE,
             stdout=stdout,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             bufsize=0,
             env=inherited | dict(environment or {}),
             pass_fds=pass_fds,
