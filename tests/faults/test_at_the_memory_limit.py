@@ -122,7 +122,7 @@ async def test_subscribers_that_do_not_read_go_and_those_that_do_get_everything(
             assert begins == (mine if took[who] else mine[: len(begins)])
         await watch.end()
         assert watch.most <= LIMIT + SLACK
-        # try_later: a publisher whose message found no room; policy: none in all of message_timeout. Both may come back.
+        # Publishers: try_later, whose message found no room; policy, none in all of message_timeout.
         sent_away = {cause: scene.departures.get(cause, 0) for cause in ("try_later", "policy")}
         assert sum(sent_away.values()) == took.count(False)
         assert set(scene.departures) - set(sent_away) <= {"stalled", "memory", "too_far_behind"}

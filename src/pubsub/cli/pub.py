@@ -24,7 +24,7 @@ Examples:
   fastpubsub pub ws://10.0.0.7:8080/news one two   two messages
   fastpubsub pub /pictures --file picture.png      a file's bytes as one message
   tail -f app.log | fastpubsub pub /logs --text    a message a line, as text
-"""
+""",
 )
 @click.argument("words", metavar="[URL] [MESSAGE]...", nargs=-1)
 @click.option("-m", "--message", "messages", multiple=True, help="A message, whatever it looks like; repeatable.")

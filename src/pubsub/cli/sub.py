@@ -29,7 +29,7 @@ Examples:
   fastpubsub sub ws://10.0.0.7:8080/news --count 1    the next message, then end
   fastpubsub sub /pictures --count 1 --format raw > picture.png
   fastpubsub sub /prices --format json | jq -r .data
-"""
+""",
 )
 @click.argument("url", required=False)
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End with 0 after N messages.")
