@@ -79,7 +79,7 @@ async def delivered(scene: Scene, people: Crew) -> None:
 async def test_many_half_sent_messages_end_and_the_others_go_on(lane: bool) -> None:
     async with serving(lane=lane, **OPTIONS) as scene, crew() as people:
         watch = Watch(scene)
-        greedy = [await scene.join("/greedy", "publisher") for _ in range(20)]
+        greedy = [await scene.join("/greedy", "publisher") for _ in range(8)]
         half = frame(bytes(MIB))[: MIB // 2]
         pouring = asyncio.gather(*(pour(client, half) for client in greedy))
         await wait_until(lambda: scene.server.stats().memory_bytes > LIMIT // 2, "memory in use")

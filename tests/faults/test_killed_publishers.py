@@ -8,7 +8,6 @@ import pytest
 
 from tests.support.crew import crew
 from tests.support.processes import TESTS_ON_PATH, Program
-from tests.support.rawclient import frame
 from tests.support.server import serving, wait_until
 
 # Sends numbered messages for ever, whole and in fragments, in pieces of any size. After each that the kernel has taken
@@ -94,20 +93,3 @@ async def test_a_publisher_killed_in_the_middle_of_a_message_leaves_the_whole_on
             assert len(numbers) > sent
             heard.clear()
         await wait_until(lambda: scene.server.stats().memory_bytes == 0, "no memory held")
-
-
-async def test_half_a_message_of_a_killed_publisher_is_not_continued_by_the_next_one() -> None:
-    async with serving() as scene, crew() as people:
-        await people.join(scene.server.port)
-        for number in range(20):
-            half = await scene.join(role="publisher")
-            received = scene.server.stats().received_bytes
-            data = frame(b"begun by one", fin=False)
-            await half.send(data)
-            await wait_until(lambda: scene.server.stats().received_bytes == received + len(data), "the half")  # noqa: B023
-            half.reset()
-            # The lowest free number, so most likely that of the one before.
-            following = await scene.join(role="publisher")
-            await following.send(frame(b"%d" % number))
-            following.close()
-        await wait_until(lambda: people.heard[0] == [b"%d" % number for number in range(20)], "all, and nothing else")

@@ -15,14 +15,14 @@ from tests.support.processes import TESTS_ON_PATH, Program
 from tests.support.rawclient import PATIENCE, RawClient, frame, request
 from tests.support.server import ServerProcess, server_process, serving, wait_until
 
-# A stop is several times any of these.
+# A stop is three times any of these.
 DEADLINES: dict[str, Any] = {
     "ping_interval": 0.2,
     "pong_deadline": 0.5,
     "handshake_deadline": 0.5,
     "subscriber_write_timeout": 0.5,
 }
-STOP_SECONDS = 2.5
+STOP_SECONDS = 1.5
 
 
 @pytest.fixture
