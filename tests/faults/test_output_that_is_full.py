@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,7 @@ async def run_out_of_descriptors(program: Program, port: int, people: Crew) -> N
 @pytest.mark.parametrize("which", ["stdout", "stderr", "both"])
 async def test_serve_goes_on_when_its_output_takes_nothing_more(full: int, which: str) -> None:
     port = free_port()
-    streams = {name: full for name in ("stdout", "stderr") if which in (name, "both")}
+    streams: dict[str, Any] = {name: full for name in ("stdout", "stderr") if which in (name, "both")}
     arguments = ("-m", "pubsub", "serve", f"127.0.0.1:{port}", "--events", "json", "--drain-seconds", "0.2s")
     with Program(*arguments, **streams) as program:
         async with conversation(port) as (people, publisher):

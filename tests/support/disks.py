@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 __all__ = ["dev_full", "full_disk", "full_pipe", "missing_mounts"]
@@ -62,13 +62,13 @@ def full_disk(folder: Path) -> Iterator[int]:
 
 
 def _file_on_small_tmpfs(folder: Path) -> int | OSError:
-    path = os.fsencode(folder)
-    for done in (
+    steps: list[Callable[[], int]] = [
         lambda: _libc.unshare(_CLONE_NEWNS),
         lambda: _libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None),
-        lambda: _libc.mount(b"full", path, b"tmpfs", 0, b"size=64k"),
-    ):
-        if done() != 0:
+        lambda: _libc.mount(b"full", os.fsencode(folder), b"tmpfs", 0, b"size=64k"),
+    ]
+    for step in steps:
+        if step() != 0:
             return OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return os.open(folder / "full", os.O_WRONLY | os.O_CREAT)
 
