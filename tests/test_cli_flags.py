@@ -38,7 +38,10 @@ def test_what_is_not_given_keeps_its_default_and_what_is_given_is_read() -> None
 
 
 def test_origins_may_be_given_several_times() -> None:
-    assert options_from_flags({"allow_origins": ("null", "https://a.example")}).allow_origins == ("null", "https://a.example")
+    assert options_from_flags({"allow_origins": ("null", "https://a.example")}).allow_origins == (
+        "null",
+        "https://a.example",
+    )
 
 
 def test_rules_of_overflow_may_be_given_several_times_and_keep_their_order() -> None:

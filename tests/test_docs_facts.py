@@ -242,3 +242,12 @@ def test_every_source_file_is_told_of() -> None:
     # Cython run by hand leaves its C beside the sources.
     names = {path.name for path in sources if not re.fullmatch(r"__\w+__\.py|_\w+\.c", path.name)}
     assert names <= spans(ROOT / "docs" / "architecture.md")
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+
+def test_tests_named_in_the_docs_exist_and_every_test_of_a_fault_is_told_of() -> None:
+    named = {path for page in PAGES for path in re.findall(r"tests/[\w/]+\.py", prose(page))}
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+    assert {str(path.relative_to(ROOT)) for path in ROOT.glob("tests/faults/test_*.py")} <= named

@@ -123,6 +123,7 @@ def test_a_route_of_the_starlette_example_decides_who_may_have_a_room() -> None:
 
 # -- The page ------------------------------------------------------------------------------------------------------
 
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     with headless_chromium(tmp_path_factory.mktemp("profile")) as chromium:
@@ -152,9 +153,7 @@ class TestPage:
             server.program.signal(signal.SIGTERM)
             assert page.wait_state("failed").startswith("closed: 1012")
 
-    def test_the_fastapi_page_shows_what_it_says_and_what_others_publish(
-        self, browser: Chrome, tmp_path: Path
-    ) -> None:
+    def test_the_fastapi_page_shows_what_it_says_and_what_others_publish(self, browser: Chrome, tmp_path: Path) -> None:
         from selenium.webdriver.support.ui import WebDriverWait
 
         def shows(text: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 HERE = Path(__file__).parent
 
-CULPRITS = '''
+CULPRITS = """
 import asyncio, os, socket, threading, pytest
 
 kept = []
@@ -65,7 +65,7 @@ async def test_provoked(loop_errors):
     asyncio.get_running_loop().call_soon(lambda: 1 / 0)
     await asyncio.sleep(0)
     assert "ZeroDivisionError" in loop_errors.pop()
-'''
+"""
 
 
 @pytest.fixture(scope="module")

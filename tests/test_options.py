@@ -48,7 +48,6 @@ COUNTS = [
 ]
 
 
-
 def test_every_option_is_tested_here() -> None:
     names = {field.name for field in dataclasses.fields(Options)}
     # `overflow` has a file of its own: test_overflow.py.

@@ -90,9 +90,7 @@ class Session:
         "waited",
     )
 
-    def __init__(
-        self, token: int, topic: Topic, role: Role, name: str, uid: bytes, address: str | None = None
-    ) -> None:
+    def __init__(self, token: int, topic: Topic, role: Role, name: str, uid: bytes, address: str | None = None) -> None:
         self.token = token
         self.address = address  # what the gate goes by
         self.topic = topic

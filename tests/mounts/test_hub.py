@@ -310,9 +310,10 @@ def test_it_is_a_whole_application_by_itself() -> None:
 
 @pytest.mark.parametrize("drain", [0.0, 5.0])
 def test_closing_it_closes_its_clients_with_1012(hub: Hub, client: TestClient, drain: float) -> None:
-    with client.websocket_connect("/live/a?pubsub=duplex") as duplex, client.websocket_connect(
-        "/live/a?pubsub=publisher"
-    ) as publisher:
+    with (
+        client.websocket_connect("/live/a?pubsub=duplex") as duplex,
+        client.websocket_connect("/live/a?pubsub=publisher") as publisher,
+    ):
         hub.publish("/a", "last")
         closing = threading.Thread(target=lambda: asyncio.run(hub.close(drain=drain)))
         closing.start()

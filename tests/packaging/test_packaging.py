@@ -29,7 +29,7 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 
 
 def interpreters() -> dict[str, str]:
-    """"3.12" to an interpreter of that version: this one, then those on PATH, then pyenv's."""
+    """ "3.12" to an interpreter of that version: this one, then those on PATH, then pyenv's."""
     found = {f"{sys.version_info.major}.{sys.version_info.minor}": sys.executable}
     candidates = [shutil.which(f"python3.{minor}") for minor in range(OLDEST[1], 30)]
     candidates += map(str, sorted(Path.home().glob(".pyenv/versions/3.*/bin/python")))

@@ -14,7 +14,7 @@ from pubsub.errors import ConfigError, MisuseError
 from pubsub.options import Options
 from pubsub.server import Server, serve
 from tests.support.rawclient import RawClient, frame, request
-from tests.support.server import server_process, serving, wait_until
+from tests.support.server import serving
 
 
 async def talk(port: int, host: str = "127.0.0.1") -> None:
@@ -225,30 +225,3 @@ async def test_a_port_can_be_taken_again_right_after_the_end() -> None:
 async def test_options_are_those_that_were_given() -> None:
     async with serve(port=0, options=Options(max_memory_bytes=1 << 21)) as server:
         assert server.stats().max_memory_bytes == 1 << 21
-
-
-# --- out of descriptors ---------------------------------------------------------------------------------------------
-
-
-async def test_out_of_descriptors_accepting_pauses_and_goes_on_when_there_are_some_again() -> None:
-    with server_process("--files", "40", close_deadline=0.3) as server:
-        loop = asyncio.get_running_loop()
-        clients = [await RawClient.dial(server.port) for _ in range(60)]
-        try:
-            for client in clients:
-                await client.send(request("/t", role="duplex"))
-            joined = await loop.run_in_executor(None, server.program.wait_line, "accepting pauses", "stderr")
-            assert "raise the limit of open files" in joined
-            first = clients[:20]
-            assert [(await client.read_response()).status for client in first] == [101] * 20
-            # Those inside are served meanwhile.
-            await first[0].send(frame(b"meanwhile"))
-            assert await first[1].read_message() == b"meanwhile"
-            for client in first:
-                client.reset()
-            for client in clients[20:45]:
-                assert (await client.read_response()).status == 101
-            await wait_until(lambda: server.stats()["subscribers"] >= 25, "later clients")
-        finally:
-            for client in clients:
-                client.close()

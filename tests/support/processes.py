@@ -11,13 +11,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Self
 
-__all__ = ["Finished", "Program", "RunningServer", "command", "run_command", "running_server"]
+__all__ = ["TESTS_ON_PATH", "Finished", "Program", "RunningServer", "command", "run_command", "running_server"]
 
 # Starting an interpreter takes 0.3 s here, and several times that on a busy machine.
 PATIENCE_SECONDS = 30.0
 ASKED_SECONDS = 5.0
+
+# The environment of a program that imports tests.support.
+TESTS_ON_PATH = {
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ class _Lines:
 class Program:
     """A Python program in a process of its own, ended at the latest with its `with` block.
 
-    Its standard output is `stdout` where that is given, a descriptor of the caller's, else a pipe read here.
+    Its standard output is `stdout` where that is given, a descriptor of the caller's, else a pipe read here; so is its
+    standard error.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class Program:
         *arguments: str,
         environment: Mapping[str, str] | None = None,
         stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
         pass_fds: Sequence[int] = (),
     ) -> None:
         inherited = {name: value for name, value in os.environ.items() if name != "PUBSUB_ADDR"}
@@ -76,7 +84,7 @@ class Program:
             [sys.executable, *arguments],
             stdin=subprocess.PIPE,
             stdout=stdout,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             bufsize=0,
             env=inherited | dict(environment or {}),
             pass_fds=pass_fds,
@@ -107,6 +115,11 @@ class Program:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def stdout_fileno(self) -> int:
+        """Where its output comes in, to see whether there is any."""
+        return self._lines["stdout"].pipe.fileno()
 
     def line(self, stream: str = "stdout") -> str:
         """The next line of its output."""

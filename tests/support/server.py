@@ -2,30 +2,30 @@
 
     python -m tests.support.server '{"pong_deadline": 0.5}' [--files N]
 
-prints where it listens, answers every line of its input with its stats, and closes at the end of its input.
+prints where it listens, answers every empty line of its input with its stats, and closes at the end of its input. A
+line with a number of seconds holds the GIL for so long.
 """
 
 import argparse
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import resource
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 from pubsub.events import Event, EventType
 from pubsub.options import Options
 from pubsub.server import Server, serve
-from tests.support.processes import Program
+from tests.support.processes import TESTS_ON_PATH, Program
 from tests.support.rawclient import PATIENCE, RawClient, request
 
 __all__ = ["PATIENCE", "Scene", "ServerProcess", "server_process", "serving", "wait_until"]
 
 _LOOK_AGAIN = 0.005
-_ROOT = Path(__file__).parents[2]
 
 
 async def wait_until(holds: Callable[[], object], what: str = "the condition") -> None:
@@ -142,13 +142,25 @@ class ServerProcess:
         answer: dict[str, Any] = json.loads(self.program.line())
         return answer
 
+    def hold_gil(self, seconds: float) -> None:
+        """Begins it; until it is over there are no stats."""
+        self.program.stdin.write(b"%g\n" % seconds)
+        assert self.program.line() == "holding"
+
 
 @contextlib.contextmanager
-def server_process(*flags: str, **options: Any) -> Iterator[ServerProcess]:
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
+def server_process(
+    *flags: str, environment: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[ServerProcess]:
     arguments = ["-m", "tests.support.server", json.dumps(options), *flags]
-    with Program(*arguments, environment={"PYTHONPATH": path}) as program:
+    with Program(*arguments, environment=TESTS_ON_PATH | dict(environment or {})) as program:
         yield ServerProcess(program)
+
+
+def _hold_gil(seconds: float) -> None:
+    print("holding", flush=True)
+    # PyDLL: a call into C that does not let go of it.
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
 
 
 async def _serve(options: Options, files: int | None) -> None:
@@ -162,8 +174,11 @@ async def _serve(options: Options, files: int | None) -> None:
 
         def on_input() -> None:
             data = os.read(sys.stdin.fileno(), 4096)
-            for _ in range(data.count(b"\n")):
-                print(server.stats().to_json(), flush=True)
+            for line in data.splitlines():
+                if line:
+                    _hold_gil(float(line))
+                else:
+                    print(server.stats().to_json(), flush=True)
             if not data:
                 ended.set()
 

@@ -35,7 +35,7 @@ Examples:
   fastpubsub bench --stalled 1% --come-and-go 10% --rate 500
   fastpubsub bench --storm                           how fast it takes connections
   fastpubsub bench ws://10.0.0.7:8080 --unthrottled --json
-"""
+""",
 )
 @click.argument("url", required=False)
 @click.option("-s", "--subscribers", type=int, metavar="N", help="[default: 1000; with --storm 10000]")

@@ -22,7 +22,7 @@ Examples:
   fastpubsub check                                the server of PUBSUB_ADDR
   fastpubsub check wss://pubsub.example.com       through a proxy
   HEALTHCHECK CMD ["fastpubsub", "check"]         in a Dockerfile
-"""
+""",
 )
 @click.argument("url", required=False)
 @click.option("--timeout", type=duration, default="5s", show_default=True, help="How long it may take.")

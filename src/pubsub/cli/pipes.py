@@ -16,7 +16,7 @@ from contextlib import aclosing
 from fcntl import F_GETFL, fcntl
 from typing import Self
 
-__all__ = ["STDIN", "STDOUT", "Output", "fill_standard_descriptors", "read_chunks", "read_lines"]
+__all__ = ["STDIN", "STDOUT", "Output", "fill_standard_descriptors", "read_chunks", "read_lines", "reopen_terminal"]
 
 STDIN = 0
 STDOUT = 1
@@ -36,7 +36,7 @@ class Output:
     """
 
     def __init__(self, fd: int, *, limit: int = 1 << 18) -> None:
-        self._reopened = _reopen_terminal(fd)
+        self._reopened = reopen_terminal(fd)
         self._fd = fd if self._reopened is None else self._reopened
         self._limit = limit
         self._pending = bytearray()
@@ -136,7 +136,7 @@ class Output:
         self._on_turn()
 
 
-def _reopen_terminal(fd: int) -> int | None:
+def reopen_terminal(fd: int) -> int | None:
     """An open file of our own for the terminal; None when it is none, or another user's (after `su`)."""
     try:
         return os.open(os.ttyname(fd), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)

@@ -30,7 +30,7 @@ Examples:
   fastpubsub pub /pictures --file picture.png      a file's bytes as one message
   tail -f app.log | fastpubsub pub /logs --text    a message a line, as text
   tail -f app.log | fastpubsub pub /logs --reconnect
-"""
+""",
 )
 @click.argument("words", metavar="[URL] [MESSAGE]...", nargs=-1)
 @click.option("-m", "--message", "messages", multiple=True, help="A message, whatever it looks like; repeatable.")

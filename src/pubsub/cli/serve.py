@@ -25,7 +25,7 @@ Examples:
   fastpubsub serve --max-message-bytes 1MiB --ping-interval 30s
   fastpubsub serve --allow-origins https://example.com --allow-origins null
   fastpubsub serve | jq -c 'select(.type == 4)'          who subscribes
-"""
+""",
 )
 @click.argument("address", metavar="[ADDR]", required=False)
 @click.option("--host", metavar="HOST", help="The host of the address, in place of ADDR's.")

@@ -12,7 +12,6 @@ import os
 import shlex
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -22,6 +21,7 @@ from pubsub.addresses import ListenAddress
 from pubsub.cli.descriptors import connections_allowed, raise_descriptor_limit
 from pubsub.cli.eventlines import print_events
 from pubsub.cli.exits import Exit
+from pubsub.cli.loglines import log_lines
 from pubsub.cli.pipes import STDOUT, Output
 from pubsub.options import Options
 from pubsub.server import Server, serve, serve_inherited
@@ -43,19 +43,19 @@ async def serve_until_signal(
 ) -> int:
     """Serve at `place`, or on sockets that listen already, until the first signal; the exit code."""
     raise_descriptor_limit()
-    with Output(STDOUT, limit=_EVENT_BYTES) as output, _first_signal() as stopped:
+    with log_lines() as lines, Output(STDOUT, limit=_EVENT_BYTES) as output, _first_signal() as stopped:
         listening = ListenAddress(*place[0].getsockname()[:2]) if isinstance(place, list) else place
         server = await _serve(place, options)
         listening = listening._replace(port=server.port)
-        print(f"fastpubsub: {connections_allowed(options.max_connections)}", file=sys.stderr)
+        lines.say(connections_allowed(options.max_connections))
         output.write(_first_line(listening, as_json=events_name == "json"))
         printing = asyncio.create_task(_print_events(server, output, events_name))
         try:
             await stopped.wait()
-            print(f"fastpubsub: ending within {drain_seconds:g} s; another signal ends it at once", file=sys.stderr)
+            lines.say(f"ending within {drain_seconds:g} s; another signal ends it at once")
         finally:
             await server.close(drain=drain_seconds)
-            print(_last_line(server.stats()), file=sys.stderr)
+            lines.say(_last_line(server.stats()))
             await asyncio.wait([printing], timeout=_LAST_EVENTS_SECONDS)
             printing.cancel()
     return Exit.FINE
@@ -79,7 +79,7 @@ def _first_line(place: ListenAddress, *, as_json: bool) -> bytes:
 def _last_line(stats: Stats) -> str:
     # Why clients left is in no event; who looks into a bad night finds it here.
     departed = ", ".join(f"{count} {cause}" for cause, count in sorted(stats.departures.items())) or "none"
-    return f"fastpubsub: took {stats.messages} messages, sent {stats.sent_bytes} bytes; departures: {departed}"
+    return f"took {stats.messages} messages, sent {stats.sent_bytes} bytes; departures: {departed}"
 
 
 async def _print_events(server: Server, output: Output, events_name: str) -> None:

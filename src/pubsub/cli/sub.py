@@ -30,7 +30,7 @@ Examples:
   fastpubsub sub /pictures --count 1 --format raw > picture.png
   fastpubsub sub /prices --format json | jq -r .data
   fastpubsub sub /news --reconnect >> news.log        as long as it can
-"""
+""",
 )
 @click.argument("url", required=False)
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End with 0 after N messages.")

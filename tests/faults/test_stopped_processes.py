@@ -6,16 +6,23 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
-from tests.support.processes import Program
-from tests.support.rawclient import PATIENCE, PING, PONG, RawClient, frame, request
+from tests.support.crew import crew
+from tests.support.processes import TESTS_ON_PATH, Program
+from tests.support.rawclient import PATIENCE, RawClient, frame, request
 from tests.support.server import ServerProcess, server_process, serving, wait_until
 
-# A stop is several times any of these.
-DEADLINES = {"ping_interval": 0.2, "pong_deadline": 0.5, "handshake_deadline": 0.5, "subscriber_write_timeout": 0.5}
-STOP_SECONDS = 2.5
+# A stop is three times any of these.
+DEADLINES: dict[str, Any] = {
+    "ping_interval": 0.2,
+    "pong_deadline": 0.5,
+    "handshake_deadline": 0.5,
+    "subscriber_write_timeout": 0.5,
+}
+STOP_SECONDS = 1.5
 
 
 @pytest.fixture
@@ -34,58 +41,6 @@ async def stopped(pid: int) -> AsyncIterator[None]:
         await wait_until(lambda: time.monotonic() > begun + STOP_SECONDS)
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-class Crew:
-    """Clients that read all the time, answer pings, and keep what they hear."""
-
-    def __init__(self) -> None:
-        self.clients: list[RawClient] = []
-        self.heard: list[list[bytes]] = []
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def join(self, port: int, role: str) -> RawClient:
-        client = await RawClient.dial(port)
-        self.clients.append(client)
-        await client.upgrade(request("/t", role=role))
-        self.heard.append([])
-        self._tasks.append(asyncio.create_task(self._live(client, self.heard[-1])))
-        return client
-
-    async def _live(self, client: RawClient, heard: list[bytes]) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            # Not read_frame: the time between two pings may be long here.
-            data = await loop.sock_recv(client.sock, 1 << 18)
-            if not data:
-                return
-            client.buffer += data
-            while len(client.buffer) >= 2 and len(client.buffer) >= 2 + client.buffer[1]:
-                got = await client.read_any_frame()
-                if got.opcode == PING:
-                    await client.send(frame(got.payload, PONG))
-                else:
-                    heard.append(got.payload)
-
-    @property
-    def alive(self) -> int:
-        return sum(not task.done() for task in self._tasks)
-
-    async def leave(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for client in self.clients:
-            client.close()
-
-
-@contextlib.asynccontextmanager
-async def crew() -> AsyncIterator[Crew]:
-    people = Crew()
-    try:
-        yield people
-    finally:
-        await people.leave()
 
 
 def departures(server: ServerProcess) -> dict[str, int]:
@@ -117,7 +72,7 @@ async def test_a_request_and_a_message_that_were_under_way_are_finished_after_th
         await people.join(server.port, "subscriber")
         publisher = await people.join(server.port, "publisher")
         arriving = await RawClient.dial(server.port)
-        people.clients.append(arriving)
+        people.keep(arriving)
         await arriving.send(request("/t")[:-2])
         await publisher.send(frame(b"half", fin=False))
         await wait_until(lambda: server.stats()["received_bytes"] >= 10, "half a message")
@@ -133,7 +88,7 @@ async def test_a_subscriber_that_was_owed_data_during_the_stop_is_not_stalled(se
     async with crew() as people:
         publisher = await people.join(server.port, "publisher")
         reader = await RawClient.dial(server.port, receive_buffer=4096)
-        people.clients.append(reader)
+        people.keep(reader)
         await reader.upgrade(request("/t"))
         await publisher.send(frame(bytes(4_000_000)))
         await wait_until(lambda: server.stats()["sent_bytes"] > 5000, "a begun message")
@@ -194,3 +149,37 @@ async def test_a_client_that_stands_still_departs_and_another_does_not() -> None
             await scene.wait_departures(no_pong=1)
             scene.server.publish("/t", b"goodbye")
             assert await loop.run_in_executor(None, stays.line) == "heard goodbye"
+
+
+PUBLISHER = """
+import socket, sys
+from tests.support.rawclient import frame, request
+
+sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+sock.sendall(request("/t", role="publisher"))
+assert b"101" in sock.recv(4096)
+data = frame(b"whole") + frame(b"half and half")
+sock.sendall(data[:-4])
+print("half", flush=True)
+sys.stdin.readline()
+sock.sendall(data[-4:])
+sys.stdin.readline()
+"""
+
+
+async def test_a_publisher_that_stands_still_in_the_middle_of_a_message_holds_up_nobody() -> None:
+    """Within its deadlines: what it had begun is finished afterwards."""
+    options = {"ping_interval": 0.2, "pong_deadline": 30.0, "message_timeout": 30.0}
+    async with serving(**options) as scene, crew() as people:
+        await people.join(scene.server.port)
+        with Program("-c", PUBLISHER, str(scene.server.port), environment=TESTS_ON_PATH) as program:
+            loop = asyncio.get_running_loop()
+            assert await loop.run_in_executor(None, program.line) == "half"
+            other = await people.join(scene.server.port, "publisher")
+            async with stopped(program.pid):
+                await other.send(frame(b"meanwhile"))
+                await wait_until(lambda: people.heard[0] == [b"whole", b"meanwhile"], "the message meanwhile")
+            program.stdin.write(b"\n")
+            await wait_until(lambda: len(people.heard[0]) == 3, "the message that was half")
+            assert people.heard[0][2] == b"half and half"
+            assert scene.departures == {}
