@@ -12,6 +12,7 @@ import time
 import pytest
 
 from tests.support.crew import Crew, crew
+from tests.support.processes import stop_process
 from tests.support.rawclient import CONTINUATION, RawClient, frame, request
 from tests.support.server import ServerProcess, server_process, wait_until
 from tests.support.sockets import readable
@@ -53,7 +54,7 @@ async def stand_still(server: ServerProcess) -> None:
         await half.send(frame(b"half and ", fin=False))
         await big.send(frame(bytes(4_000_000)))
         await wait_until(lambda: server.stats()["sent_bytes"] > 20_000, "a begun message")
-        os.kill(server.pid, signal.SIGSTOP)
+        stop_process(server.pid)
         begun = time.monotonic()
         try:
             await publisher.send(frame(b"meanwhile"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.crew import crew
-from tests.support.processes import TESTS_ON_PATH, Program
+from tests.support.processes import TESTS_ON_PATH, Program, stop_process
 from tests.support.rawclient import PATIENCE, RawClient, frame, request
 from tests.support.server import ServerProcess, server_process, serving, wait_until
 
@@ -34,7 +34,7 @@ def server() -> Iterator[ServerProcess]:
 @contextlib.asynccontextmanager
 async def stopped(pid: int) -> AsyncIterator[None]:
     """The process stands still for STOP_SECONDS, while the block runs."""
-    os.kill(pid, signal.SIGSTOP)
+    stop_process(pid)
     begun = time.monotonic()
     try:
         yield

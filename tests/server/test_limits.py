@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from pubsub.errors import MisuseError, Overloaded
+from tests.support.processes import stop_process
 from tests.support.rawclient import (
     BINARY,
     CONTINUATION,
@@ -265,7 +266,7 @@ async def test_what_piled_up_while_the_server_stood_still_is_held_against_nobody
         client = await RawClient.dial(server.port)
         try:
             await client.upgrade(request("/t"))
-            os.kill(server.pid, signal.SIGSTOP)
+            stop_process(server.pid)
             try:
                 await client.send((frame(b"", PING) + frame(b"unwanted")) * 30)
                 await asyncio.sleep(1.3)  # what is tested is that more than a second passes

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-__all__ = ["TESTS_ON_PATH", "Finished", "Program", "RunningServer", "command", "run_command", "running_server"]
+__all__ = [
+    "TESTS_ON_PATH",
+    "Finished",
+    "Program",
+    "RunningServer",
+    "command",
+    "run_command",
+    "running_server",
+    "stop_process",
+]
 
 # Starting an interpreter takes 0.3 s here, and several times that on a busy machine.
 PATIENCE_SECONDS = 30.0
@@ -181,6 +190,20 @@ class Program:
                 return input
         self.stdin.close()
         return b""
+
+
+def stop_process(pid: int) -> None:
+    """SIGSTOP, and returns when every thread of the process stands still; SIGCONT is the caller's."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while any(_state_of(task) != "T" for task in Path(f"/proc/{pid}/task").iterdir()):
+        assert time.monotonic() < deadline, f"process {pid} does not stand still"
+        time.sleep(0.001)
+
+
+def _state_of(task: Path) -> str:
+    # Behind the name, which is in brackets and may hold anything.
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 @dataclass(frozen=True)
