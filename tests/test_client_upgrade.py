@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubsub.connection import Accepted, ClientUpgrade, ServerUpgrade
 from pubsub.errors import MisuseError, PeerError, UpgradeRefused
 from pubsub.handshake import Refusal, Request, admit
 from pubsub.options import Options
+from pubsub.upgrade import Accepted, ClientUpgrade, ServerUpgrade
 from tests.support.requests import cut, cuts
 
 HEADERS = [("pubsub", "subscriber")]

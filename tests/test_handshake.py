@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubsub.connection import ServerUpgrade
 from pubsub.errors import MisuseError
 from pubsub.events import EventType
 from pubsub.handshake import Admission, Refusal, Request, Role, admit
 from pubsub.options import Options
+from pubsub.upgrade import ServerUpgrade
 from tests.support.requests import ROLE, admission, assert_says_value_limit_and_cure, judge, refusal, upgrade_head
 
 # --- what is admitted ---

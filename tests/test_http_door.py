@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pubsub.connection import ServerUpgrade
 from pubsub.events import EventType
 from pubsub.handshake import Refusal, Request, admit
 from pubsub.options import Options
+from pubsub.upgrade import ServerUpgrade
 from tests.support.requests import (
     KEY,
     ROLE,

@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 RINGS = {
     "sans-IO": {
         *("addresses", "closing", "connection", "errors", "events", "gap", "handshake", "http_door", "options"),
-        *("overflow", "patterns", "reconnect", "units"),
+        *("overflow", "patterns", "reconnect", "units", "upgrade"),
     },
     "clients": {"client", "dialing", "link", "outbox", "publisher", "subscriber", "sync", "telling"},
     "shell": {
@@ -47,8 +47,8 @@ GOES_WITHOUT = {"sans-IO": {"asyncio", "socket", "time"}, "engine": {"asyncio"}}
 
 CYTHON_ITSELF = {"cpython", "cython", "libc", "posix"}  # what every Cython module may cimport
 
-# One importer each, whatever its ring.
-ONLY_IMPORTER = {"wsproto": "pubsub.connection", "aiohttp": "pubsub.aiohttp"}
+# Whatever their ring.
+ONLY_IMPORTERS = {"wsproto": {"pubsub.connection", "pubsub.upgrade"}, "aiohttp": {"pubsub.aiohttp"}}
 ONLY_IMPORTING_RING = {"fastfan.load": "command"}
 
 
@@ -118,8 +118,8 @@ def submodule_or_origin(origin: str, name: str) -> str:
 def fault(importer: str, imported: str) -> str | None:
     """Why this arrow may not be, or None."""
     ring, top = ring_of(importer), imported.partition(".")[0]
-    if top in ONLY_IMPORTER and importer != ONLY_IMPORTER[top]:
-        return f"only {ONLY_IMPORTER[top]} imports {top}"
+    if importer not in ONLY_IMPORTERS.get(top, {importer}):
+        return f"only {' and '.join(sorted(ONLY_IMPORTERS[top]))} may import {top}"
     if ONLY_IMPORTING_RING.get(imported, ring) != ring and ring != "engine":
         return f"only the {ONLY_IMPORTING_RING[imported]} imports {imported}"
     if is_ours(imported):

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import pytest
 
 from fastfan._upgrade import scan_upgrade
-from pubsub.connection import ClientUpgrade, Scan, ServerUpgrade
 from pubsub.errors import MisuseError
 from pubsub.handshake import Admission, Refusal, Request, admit
 from pubsub.options import Options
+from pubsub.upgrade import ClientUpgrade, Scan, ServerUpgrade
 from tests.support.requests import ROLE, upgrade_head
 from tests.support.upgrades import SENT_BY, head_of, random_cut, random_upgrade
 

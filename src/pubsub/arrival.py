@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 
 from fastfan import Overloaded
 from fastfan._upgrade import scan_upgrade
-from pubsub.connection import Connection, ServerUpgrade
+from pubsub.connection import Connection
 from pubsub.gate import address_of
 from pubsub.handshake import Admission, Refusal, Request, admit
 from pubsub.session import Session, Sessions, new_uid
+from pubsub.upgrade import ServerUpgrade
 
 if TYPE_CHECKING:
     from fastfan import Topic

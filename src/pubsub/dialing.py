@@ -9,10 +9,10 @@ from ssl import SSLContext, create_default_context
 from typing import NamedTuple
 
 from pubsub.addresses import client_address
-from pubsub.connection import Accepted, ClientUpgrade
 from pubsub.errors import ConnectFailed, MisuseError, UpgradeRefused
 from pubsub.handshake import fault_of_name
 from pubsub.reconnect import checked_seconds
+from pubsub.upgrade import Accepted, ClientUpgrade
 
 __all__ = ["Connect", "Dialed", "Dialer", "Headers", "Streams", "connect_streams", "unacknowledged_bytes"]
 

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from pubsub.closing import NO_STATUS
-from pubsub.connection import Accepted, ClientUpgrade, Closed, Connection, Piece, Ping
+from pubsub.connection import Closed, Connection, Piece, Ping
+from pubsub.upgrade import Accepted, ClientUpgrade
 from tests.support.processes import running_server
 
 HERE = Path(__file__).parent

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from http import HTTPStatus
 
 from fastfan._upgrade import scan_upgrade
-from pubsub.connection import Scan, ServerUpgrade
 from pubsub.handshake import Refusal, Request, admit
 from pubsub.options import Options
+from pubsub.upgrade import Scan, ServerUpgrade
 from tests.support.upgrades import random_cut
 
 __all__ = ["LIMIT", "LONGEST_SECONDS", "Outcome", "check_head", "check_refusal", "outcome_of"]

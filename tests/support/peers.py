@@ -15,8 +15,9 @@ from pathlib import Path
 import websockets.asyncio.server
 import websockets.sync.server
 
-from pubsub.connection import Closed, Connection, Happening, ServerUpgrade
+from pubsub.connection import Closed, Connection, Happening
 from pubsub.handshake import Request
+from pubsub.upgrade import ServerUpgrade
 
 __all__ = [
     "SOON",

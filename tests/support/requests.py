@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from hypothesis import strategies as st
 
-from pubsub.connection import ServerUpgrade
 from pubsub.handshake import Admission, Refusal, admit
 from pubsub.options import Options
+from pubsub.upgrade import ServerUpgrade
 
 __all__ = [
     "KEY",
