@@ -1,7 +1,7 @@
 """``python -m tests.soak [minutes=20] [seed=1] [out=build/soak] [...]``: a soak, its verdict, and its pictures.
 
-Every option is a field of the plan (tests/soak/plan.py), or one of the server's (`io_threads=2 lane=off`). The exit code
-is 1 when a line of the verdict fails.
+Every option is a field of the plan (tests/soak/plan.py), or one of the server's (`io_threads=2 lane=off`). The exit
+code is 1 when a line of the verdict fails.
 """
 
 import json
