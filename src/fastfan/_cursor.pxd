@@ -190,6 +190,7 @@ cdef struct View:
     uint32_t at_top
     uint64_t review_at_ns       # the next review of its own accord
     uint64_t review_asked_ns    # ... and, before that, if a publisher waits for it
+    uint64_t ages_from_ns       # before it no message ages
     # The loop's list of views with cursors.
     bint live
     View *live_next

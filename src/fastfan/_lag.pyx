@@ -11,6 +11,8 @@
 - Between two reviews publishers may add a quarter of what lies between the two bounds, where somebody may lag at all:
   so whoever is to be paced is, before anyone is too far behind.
 
+While this process stands still nobody can read: a message of before a pause is as old as the time since its end.
+
 A review walks the view, so it is rationed: never sooner than REVIEW_EVERY_NS unless a publisher waits for it, and never
 more than a twentieth of the time. Until then nothing can be over a bound that the log's whole span is not over. But who
 lagged and has caught up, or has left, is seen at once: publishers wait for no review to hear that they may go on.
@@ -106,7 +108,8 @@ cdef bint is_over(View *view, Sink *sink, uint64_t lag, uint64_t now_ns) noexcep
     offset = segment_offset_at(segment, at, &time_ns)
     if topic.max_lag_messages and load_acquire(&topic.log.next_offset) - offset > topic.max_lag_messages:
         return True
-    return topic.max_lag_age_ns != 0 and time_ns != 0 and time_ns + topic.max_lag_age_ns < now_ns
+    return topic.max_lag_age_ns != 0 and time_ns != 0 and (
+        max(time_ns, view.ages_from_ns) + topic.max_lag_age_ns < now_ns)
 
 
 cdef struct Review:
@@ -163,6 +166,8 @@ cdef void skip(View *view, Sink *sink, Review *review) noexcept nogil:
     if review.target.segment == NULL:
         mutex_lock(&topic.log.lock)
         least = lag_least(topic, review.now_ns)
+        if view.ages_from_ns >= least.time_ns:
+            least.time_ns = 0
         place_oldest(&topic.log, &least, &review.target)
         mutex_unlock(&topic.log.lock)
     if cursor_jump(sink, &review.target):

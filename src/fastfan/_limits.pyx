@@ -45,6 +45,7 @@ cdef void limits_tell_waiting(Loop *loop, View *view) noexcept nogil:
 
 
 cdef void review(Loop *loop, View *view) noexcept nogil:
+    view.ages_from_ns = loop.resumed_ns
     if lag_review(view, loop.now_ns, &loop.doomed):
         limits_unpace(loop)
     limits_tell_waiting(loop, view)

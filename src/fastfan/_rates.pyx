@@ -20,6 +20,7 @@ cdef enum:
 cdef void rates_note_pause(Loop *loop) noexcept nogil:
     """The loop has just looked at the clock."""
     if loop.ticking and loop.now_ns - loop.last_tick_ns > SECOND_NS:
+        loop.resumed_ns = loop.now_ns
         loop.lenient_until_ns = loop.now_ns + SECOND_NS
 
 

@@ -30,7 +30,7 @@ Wire = Callable[[Namespace, Namespace, str, Badness, random.Random], AbstractCon
 def wires() -> list[object]:
     skipped = ((netem_wire, missing_netem()), (tun_wire, missing_tun()))
     return [
-        pytest.param(wire, marks=pytest.mark.skipif(lacks != "", reason=f"no {lacks}"), id=wire.__name__)
+        pytest.param(wire, marks=pytest.mark.skipif(lacks != "", reason=f"needs {lacks}"), id=wire.__name__)
         for wire, lacks in skipped
     ]
 

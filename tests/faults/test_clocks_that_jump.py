@@ -18,7 +18,7 @@ from tests.support.processes import Program
 from tests.support.rawclient import CONTINUATION, PING, PONG, RawClient, frame, request
 from tests.support.server import ServerProcess, server_process, wait_until
 
-pytestmark = pytest.mark.skipif(missing_compiler() != "", reason=f"no {missing_compiler()}")
+pytestmark = pytest.mark.skipif(missing_compiler() != "", reason=f"needs {missing_compiler()}")
 
 YEAR, HOUR = 366 * 86400, 3600
 JUMPS = {

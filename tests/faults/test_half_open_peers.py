@@ -14,7 +14,7 @@ from tests.support.namespaces import Namespace, dial_from, joined_by_veth, liste
 from tests.support.rawclient import RawClient, frame, request
 from tests.support.server import Scene, serving, wait_until
 
-pytestmark = pytest.mark.skipif(missing() != "", reason=f"no namespaces here: {missing()}")
+pytestmark = pytest.mark.skipif(missing() != "", reason=f"needs {missing()}")
 
 QUICK = {"ping_interval": 0.3, "pong_deadline": 0.6, "close_deadline": 0.3, "subscriber_write_timeout": 0.8}
 STAYS, CUT = "10.71.1", "10.71.2"

@@ -25,7 +25,7 @@ FILES_LEFT, CLIENTS = 12, 30
 @pytest.fixture(params=["/dev/full", "full disk", "full pipe"])
 def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
     if request.param == "full disk" and (lacks := missing_mounts(tmp_path)):
-        pytest.skip(f"no {lacks}")
+        pytest.skip(f"needs {lacks}")
     ways = {"/dev/full": dev_full, "full disk": lambda: full_disk(tmp_path), "full pipe": full_pipe}
     with ways[request.param]() as fd:
         yield fd

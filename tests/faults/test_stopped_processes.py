@@ -183,3 +183,20 @@ async def test_a_publisher_that_stands_still_in_the_middle_of_a_message_holds_up
             await wait_until(lambda: len(people.heard[0]) == 3, "the message that was half")
             assert people.heard[0][2] == b"half and half"
             assert scene.departures == {}
+
+
+async def test_messages_do_not_age_while_the_server_stands_still() -> None:
+    """A subscriber in the middle of them, which reads all the time, is within max_lag_age all the same."""
+    # Its pongs may be late: the window that keeps its socket full keeps pings back as well.
+    with server_process(max_lag_age=1.4) as server:
+        async with crew() as people:
+            reader = await RawClient.dial(server.port, receive_buffer=4096)
+            people.keep(reader)
+            await reader.upgrade(request("/t"))
+            publisher = await people.join(server.port, "publisher")
+            await publisher.send(frame(bytes(300_000)) + frame(b"small") * 100)
+            await wait_until(lambda: server.stats()["sent_bytes"] > 20_000, "a begun message")
+            async with stopped(server.pid):
+                heard = people.live(reader)
+            await wait_until(lambda: len(heard) == 101, "all of them")
+            assert departures(server) == {}
