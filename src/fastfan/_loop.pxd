@@ -68,7 +68,6 @@ cdef struct Loop:
     uint64_t now_ns
     uint64_t last_tick_ns
     uint64_t resumed_ns         # when it last went on after a pause of this process; 0: never
-    uint64_t lenient_until_ns   # when rates are judged again after a pause
     uint64_t last_beat_ns
     uint64_t ticks
     uint64_t random

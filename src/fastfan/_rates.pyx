@@ -21,7 +21,10 @@ cdef void rates_note_pause(Loop *loop) noexcept nogil:
     """The loop has just looked at the clock."""
     if loop.ticking and loop.now_ns - loop.last_tick_ns > SECOND_NS:
         loop.resumed_ns = loop.now_ns
-        loop.lenient_until_ns = loop.now_ns + SECOND_NS
+
+
+cdef inline bint has_just_resumed(Loop *loop) noexcept nogil:
+    return loop.now_ns - loop.resumed_ns < SECOND_NS
 
 
 cdef inline void begin_second(Loop *loop, Sink *sink) noexcept nogil:
@@ -33,7 +36,7 @@ cdef Cause rates_note_control(Loop *loop, Sink *sink) noexcept nogil:
     """A ping or a pong came. CAUSE_NONE: it may."""
     begin_second(loop, sink)
     sink.controls += 1
-    if loop.max_controls == 0 or sink.controls <= loop.max_controls or loop.now_ns < loop.lenient_until_ns:
+    if loop.max_controls == 0 or sink.controls <= loop.max_controls or has_just_resumed(loop):
         return CAUSE_NONE
     return CAUSE_TOO_MANY_CONTROLS
 
@@ -42,7 +45,6 @@ cdef Cause rates_note_ignored(Loop *loop, Sink *sink, uint64_t frames, uint64_t 
     """A subscriber sent so many frames, or with 0 more of one. CAUSE_NONE: it may."""
     begin_second(loop, sink)
     sink.ignored_bytes += frames * HEADER_BYTES + payload_bytes
-    if loop.max_ignored_bytes == 0 or sink.ignored_bytes <= loop.max_ignored_bytes or (
-            loop.now_ns < loop.lenient_until_ns):
+    if loop.max_ignored_bytes == 0 or sink.ignored_bytes <= loop.max_ignored_bytes or has_just_resumed(loop):
         return CAUSE_NONE
     return CAUSE_SENT_TOO_MUCH
