@@ -82,7 +82,7 @@ cdef void limits_review_all(Loop *loop) noexcept nogil:
     while view != NULL:
         review(loop, view)
         view = view.live_next
-    if readers_review_all(&loop.shared.readers, loop.now_ns):
+    if readers_review_all(&loop.shared.readers, loop.now_ns, loop.resumed_ns):
         limits_unpace(loop)
     if pool_short(loop.pool):
         find_victim(loop)

@@ -10,7 +10,7 @@ cdef bint readers_review(TopicState *topic, uint64_t now_ns) noexcept nogil
 cdef bint readers_is_over(ReaderState *reader, uint64_t now_ns) noexcept nogil
 cdef void readers_skip_to_newest(TopicState *topic) noexcept nogil
 # An I/O thread:
-cdef bint readers_review_all(ReaderHub *hub, uint64_t now_ns) noexcept nogil
+cdef bint readers_review_all(ReaderHub *hub, uint64_t now_ns, uint64_t resumed_ns) noexcept nogil
 cdef bint readers_paced(ReaderHub *hub) noexcept nogil
 cdef uint64_t readers_span(ReaderHub *hub) noexcept nogil
 cdef bint readers_evict(ReaderHub *hub) noexcept nogil

@@ -82,6 +82,8 @@ cdef bint judge(ReaderState *reader, uint64_t now_ns) noexcept nogil:
         readers_condemn(reader, CAUSE_TOO_FAR_BEHIND)
         return True
     least = lag_least(topic, now_ns)
+    if readers_view(topic).ages_from_ns >= least.time_ns:
+        least.time_ns = 0
     if place_oldest(&topic.log, &least, &target):
         readers_jump(reader, &target)
     return False
@@ -115,19 +117,23 @@ cdef bint readers_is_over(ReaderState *reader, uint64_t now_ns) noexcept nogil:
         return False
     readers_locate(reader)
     segment_offset_at(reader.segment, reader.position - reader.segment.base, &time_ns)
-    return time_ns != 0 and time_ns + topic.max_lag_age_ns < now_ns
+    return time_ns != 0 and max(time_ns, readers_view(topic).ages_from_ns) + topic.max_lag_age_ns < now_ns
 
 
-cdef bint readers_review_all(ReaderHub *hub, uint64_t now_ns) noexcept nogil:
-    """Also where nothing is published any more: publishers may wait for a reader that has stopped reading."""
+cdef bint readers_review_all(ReaderHub *hub, uint64_t now_ns, uint64_t resumed_ns) noexcept nogil:
+    """Also where nothing is published any more: publishers may wait for a reader that has stopped reading. The calling
+    loop went on after its last pause at `resumed_ns`."""
     cdef bint unpaced = False
     cdef TopicState *topic
+    cdef View *view
     if load_acquire_pointer(&hub.topics) == NULL:
         return False
     mutex_lock(&hub.lock)
     topic = hub.topics
     while topic != NULL:
         mutex_lock(&topic.log.lock)
+        view = readers_view(topic)
+        view.ages_from_ns = max(view.ages_from_ns, resumed_ns)
         if topic.readers != NULL and readers_review(topic, now_ns):
             unpaced = True
         mutex_unlock(&topic.log.lock)

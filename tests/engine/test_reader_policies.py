@@ -151,3 +151,20 @@ def test_under_block_one_that_goes_or_stops_reading_holds_up_nobody_for_long(rig
     rig.until(lambda: rig.lent(publisher) == b"?", 5.0)
     assert time.monotonic() - began < 4
     reader.close()
+
+
+# --- pauses -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.hosted
+@pytest.mark.parametrize("policy", ["disconnect", "skip"])
+def test_messages_do_not_age_while_the_engine_stands_still(rig: Rig, policy: str) -> None:
+    topic = rig.engine.topic("/aged", policy=policy, max_lag_age=0.5)
+    with topic.reader() as reader:
+        topic.publish(UNIT)
+        topic.publish(UNIT)
+        rig.settle()
+        time.sleep(1.2)  # nobody turns the engine: so it looks when a process was stopped
+        rig.settle()
+        assert offsets(reader) == [1, 2]
+        assert counts(topic) == (0, 0)
