@@ -151,7 +151,8 @@ async def test_skip_with_a_bound_of_messages_leaves_the_last_of_them() -> None:
         await wait_until(lambda: scene.server.stats().memory_bytes < 4 * MIB, "skipped messages")
         got = numbers(await read_up_to(slow, messages[-1]))
         assert got[-5:] == [95, 96, 97, 98, 99]
-        assert skipped(scene) == (100 - len(got), 1)
+        # One gap; two where the kernel takes another message between two looks at who is behind.
+        assert skipped(scene) == (100 - len(got), gaps(got))
 
 
 # --- block ------------------------------------------------------------------------------------------------------------
