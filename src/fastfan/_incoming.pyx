@@ -16,7 +16,7 @@ Called by the I/O thread that owns the connection; incoming_publish() under the 
 """
 
 from fastfan._codec cimport (
-    SCAN_TEXT, UTF8_CUT, UTF8_START, UTF8_WRONG, check_masked, unmask, unmask_key_at, utf8_check,
+    SCAN_TEXT, UTF8_CUT, UTF8_START, UTF8_WRONG, check_masked, unmask, unmask_key_at, utf8, utf8_check,
 )
 from fastfan._cursor cimport (
     CAUSE_BAD_TEXT, CAUSE_NO_ROOM, CAUSE_NONE, CAUSE_TOO_BIG, CAUSE_TOO_MANY_FRAGMENTS, ROLE_PUBLISHER, Incoming,
@@ -52,15 +52,18 @@ cdef Cause incoming_piece(Loop *loop, Sink *sink, const uint8_t *data, size_t da
     cdef Incoming *incoming = &sink.incoming
     cdef bint too_big = data_bytes > loop.lane_bytes - incoming.partial.payload_bytes
     cdef uint8_t *out
+    cdef utf8 text
     if sink.role & ROLE_PUBLISHER and not too_big:
         out = partial_room(loop.pool, &incoming.partial, data_bytes, expected_bytes(incoming))
         if out == NULL:
             return CAUSE_NO_ROOM
         unmask(out, data, data_bytes, incoming.key)
         return note_piece(incoming, out, data_bytes)
-    if incoming.opcode == SCAN_TEXT and (
-            check_masked(&incoming.text, data, data_bytes, incoming.key) == UTF8_WRONG):
-        return CAUSE_BAD_TEXT
+    if incoming.opcode == SCAN_TEXT:
+        text = check_masked(&incoming.text, data, data_bytes, incoming.key)
+        # Of one that is too large as well, wsproto says this first, whatever is wrong with the text.
+        if text == UTF8_WRONG or (text == UTF8_CUT and incoming.fin and data_bytes == incoming.frame_left):
+            return CAUSE_BAD_TEXT
     if too_big:
         return CAUSE_TOO_BIG
     advance(incoming, data_bytes)

@@ -39,15 +39,17 @@ def settings(arguments: list[str]) -> dict[str, str]:
     return known
 
 
-def tell(script: Script, where: str) -> int:
+def tell(script: Script, what: str, where: str) -> int:
     """Of one that differs: what is left of it, and where it is kept."""
-    difference = difference_of(script)
-    if not difference:
-        print(f"{where}: alone it makes no difference; only among the others of its block")
-    least = shrunk(script) if difference else script
+    print(f"{where}: {what}")
     path = FOUND / f"streams-{where}.json"
-    write_script(path, least)
-    print(f"{where}: {difference_of(least) or 'a difference'}\nkept in {path}: {str(least)[:1500]}")
+    if difference_of(script):
+        script = shrunk(script)
+        print(f"smaller: {difference_of(script)}")
+    else:
+        print("alone it makes no difference; only among the others of its block, or by chance")
+    write_script(path, script)
+    print(f"kept in {path}: {str(script)[:1500]}")
     return 1
 
 
@@ -79,7 +81,8 @@ def run(streams: int, seconds: float, seed: str, block: int) -> int:
                 print(f"streams: FAILED in seed={seed} from={block} streams={BLOCK}", flush=True)
                 raise
             if different:
-                return tell(lives[different[0]], f"{seed}-{block}-{different[0]}")
+                index, what = next(iter(different.items()))
+                return tell(lives[index], what, f"{seed}-{block}-{index}")
             done, block = done + len(lives), block + 1
             size += sum(len(piece) for life in lives for piece in life.pieces)
             if done == streams or time.monotonic() - start > seconds:

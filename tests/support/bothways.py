@@ -20,10 +20,11 @@ class BothWays:
     def __init__(self, *, seats: int = SEATS) -> None:
         self._laned, self._plain = Way(lane=True, seats=seats), Way(lane=False, seats=seats)
 
-    def play(self, scripts: Sequence[Script]) -> list[int]:
-        """Which of them make a difference, by index. AssertionError for one that shows only in what is counted."""
+    def play(self, scripts: Sequence[Script]) -> dict[int, str]:
+        """Which of them make a difference, by index, and what. AssertionError for one that shows only in counts."""
         one, other = self._laned.play(scripts), self._plain.play(scripts)
-        different = [index for index in range(len(scripts)) if not one[index].agrees(other[index])]
+        pairs = enumerate(zip(one, other, strict=True))
+        different = {index: f"{described(it)}\n{described(that)}" for index, (it, that) in pairs if not it.agrees(that)}
         counts = self._laned.counts(), self._plain.counts()
         assert different or counts[0] == counts[1], f"counts {counts[0]} and {counts[1]}"
         assert counts[0].memory_bytes == 0, f"{counts[0].memory_bytes} bytes are held when everybody has everything"

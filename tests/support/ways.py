@@ -27,6 +27,7 @@ __all__ = ["Answers", "Outcome", "Way", "to_answers"]
 ROLES = {PUBLISHER: Role.PUBLISHER, SUBSCRIBER: Role.SUBSCRIBER, DUPLEX: Role.DUPLEX}
 # Rounds that a connection may take after its last piece; it needs two or three.
 ROUNDS = 100
+HOUR = 3600.0  # no deadline: a busy machine takes seconds over a stream of many pieces
 LINE = b"published by the program"
 
 
@@ -223,7 +224,14 @@ class Way:
 
     def __init__(self, *, lane: bool, seats: int = 1) -> None:
         options = Options(max_message_bytes=LIMIT, lane=lane)
-        self.engine = Engine(io_threads=0, max_memory_bytes=1 << 30, lane_bytes=LIMIT if lane else 0)
+        self.engine = Engine(
+            io_threads=0,
+            max_memory_bytes=1 << 30,
+            lane_bytes=LIMIT if lane else 0,
+            write_timeout=HOUR,
+            close_deadline=HOUR,
+            message_timeout=HOUR,
+        )
         self.census = Causes()
         self._sessions = Sessions(self.engine, options, self.census, lambda: None)
         self._poll = select.epoll()
