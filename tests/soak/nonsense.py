@@ -6,7 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from tests.soak.ground import Ground, read_out
-from tests.support.rawclient import BINARY, CONTINUATION, PING, TEXT, RawClient, close_frame, frame, request
+from tests.support.rawclient import BINARY, CONTINUATION, PING, PONG, TEXT, RawClient, close_frame, frame, request
 
 __all__ = ["NONSENSE"]
 
@@ -37,6 +37,7 @@ _BAD_HEADS = (
     request("/t", ("Origin", "https://elsewhere.example")),
     request("/t", ("pubsub-client-name", "no spaces")),
     request("/t", ("X", "y" * 5000)),
+    request("/" + "t" * 256),
     request(without=["Sec-WebSocket-Key"]),
     request(without=["Host"]),
 )
@@ -68,7 +69,21 @@ async def oversized(ground: Ground) -> None:
         data = frame(bytes(2 * _MIB + 1000), announced=ground.random.choice((3 * _MIB, 1 << 40, (1 << 63) - 1)))
     else:
         data = frame(bytes(_MIB), BINARY, fin=False) + 2 * frame(bytes(_MIB // 2 + 1), CONTINUATION, fin=False)
-    await _say(ground, "oversized", data, "too_big")
+    # A subscriber is closed before that, for sending so much at all.
+    await _say(ground, "oversized", data, "too_big", role="publisher")
+
+
+async def too_much(ground: Ground) -> None:
+    """Over what one client may send: frames of a message, control frames, or anything of a subscriber."""
+    role, data = ground.random.choice(
+        (
+            ("publisher", frame(b"", fin=False) + frame(b"", CONTINUATION, fin=False) * 2000),
+            ("subscriber", frame(b"", PONG) * 2001),
+            ("publisher", frame(b"", PING) * 2001),
+            ("subscriber", frame(bytes(2 * _MIB - 1000)) * 3),
+        )
+    )
+    await _say(ground, "too_much", data, "policy", role=role)
 
 
 async def bad_head(ground: Ground) -> None:
@@ -122,6 +137,7 @@ NONSENSE: dict[Callable[[Ground], Awaitable[None]], float] = {
     bad_frame: 5,
     bad_text: 2,
     oversized: 1,
+    too_much: 2,
     bad_head: 5,
     slow_head: 1,
 }
