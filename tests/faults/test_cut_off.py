@@ -3,12 +3,12 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 
 from tests.support.rawclient import CONTINUATION, PING, PONG, TEXT, RawClient, close_frame, frame, request
-from tests.support.server import Scene, serving, wait_until
+from tests.support.server import Scene, wait_until
 
 ENDS: dict[str, Callable[[RawClient], None]] = {"reset": RawClient.reset, "end of stream": RawClient.close}
 # Where a frame is too long to be cut at each of its bytes, so many of its places are.
@@ -32,19 +32,6 @@ FRAMES: dict[str, tuple[bytes, list[bytes | str]]] = {
     "pong": (frame(b"unasked", PONG), []),
     "close": (close_frame(1000, "bye"), []),
 }
-
-
-@pytest.fixture
-def random_() -> random.Random:
-    seed = random.randrange(1 << 30)
-    print("seed", seed)
-    return random.Random(seed)
-
-
-@pytest.fixture(params=[True, False], ids=["lane", "no lane"])
-async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
-    async with serving(lane=request.param) as scene:
-        yield scene
 
 
 def open_descriptors() -> int:

@@ -3,27 +3,13 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.support.rawclient import CONTINUATION, PING, PONG, TEXT, RawClient, close_frame, frame, request
-from tests.support.server import PATIENCE, Scene, serving
+from tests.support.server import PATIENCE, Scene
 
 PUBLISHERS = 5
-
-
-@pytest.fixture
-def random_() -> random.Random:
-    seed = random.randrange(1 << 30)
-    print("seed", seed)
-    return random.Random(seed)
-
-
-@pytest.fixture(params=[True, False], ids=["lane", "no lane"])
-async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
-    async with serving(lane=request.param) as scene:
-        yield scene
 
 
 def conversation(random_: random.Random, who: int) -> tuple[bytes, list[bytes | str]]:

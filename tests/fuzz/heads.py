@@ -15,6 +15,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
+from tests.fuzz.settings import settings
 from tests.support.heads import LIMIT, check_head
 from tests.support.upgrades import SENT_BY, random_upgrade
 
@@ -137,18 +138,8 @@ def run_guided(seconds: float) -> None:
     atheris.Fuzz()
 
 
-def settings(arguments: list[str]) -> dict[str, str]:
-    known = {"heads": "", "seconds": "", "seed": str(random.randrange(1 << 32)), "input": "", "guided": ""}
-    for argument in arguments:
-        name, mark, value = argument.partition("=")
-        if not mark or name not in known:
-            sys.exit(f"what is {argument}? " + " ".join(f"{name}=..." for name in known))
-        known[name] = value
-    return known
-
-
 def main() -> int:
-    given = settings(sys.argv[1:])
+    given = settings(sys.argv[1:], heads="", guided="")
     seconds = float(given["seconds"] or (1e9 if given["heads"] else 60))
     if given["input"]:
         path = Path(given["input"])

@@ -11,12 +11,12 @@ A run is a row of blocks, each the work of the seed and its number: `from` is th
 """
 
 import gc
-import random
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
+from tests.fuzz.settings import settings
 from tests.support.bothways import BothWays, difference_of, read_script, shrunk, write_script
 from tests.support.clientstreams import Script, Scripts
 
@@ -27,16 +27,6 @@ BLOCK = 1024
 # Blocks that one pair of engines plays before they end, and have to leave nothing behind.
 BLOCKS_OF_AN_ENGINE = 32
 TELL_EVERY = 60.0  # seconds
-
-
-def settings(arguments: list[str]) -> dict[str, str]:
-    known = {"streams": "", "seconds": "", "seed": str(random.randrange(1 << 32)), "from": "0", "input": ""}
-    for argument in arguments:
-        name, mark, value = argument.partition("=")
-        if not mark or name not in known:
-            sys.exit(f"what is {argument}? " + " ".join(f"{name}=..." for name in known))
-        known[name] = value
-    return known
 
 
 def tell(script: Script, what: str, where: str) -> int:
@@ -102,7 +92,7 @@ def run(streams: int, seconds: float, seed: str, block: int) -> int:
 
 
 def main() -> int:
-    given = settings(sys.argv[1:])
+    given = settings(sys.argv[1:], streams="", **{"from": "0"})
     if given["input"]:
         return replay(Path(given["input"]))
     # wsproto's objects refer to each other; there is nothing else to collect.

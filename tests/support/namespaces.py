@@ -9,7 +9,6 @@ interface) belongs to the namespace for good; the block is for one thread, and m
 Where there is no right to make them, or no `ip`, `missing()` says so.
 """
 
-import asyncio
 import contextlib
 import ctypes
 import os
@@ -131,14 +130,4 @@ def listening(namespace: Namespace, address: str = "0.0.0.0") -> socket.socket:
 async def dial_from(namespace: Namespace, host: str, port: int, *, receive_buffer: int | None = None) -> RawClient:
     with namespace:
         sock = socket.socket()
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if receive_buffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.get_running_loop().sock_connect(sock, (host, port))
-    except BaseException:
-        sock.close()
-        raise
-    return RawClient(sock)
+    return await RawClient.dial(port, host, receive_buffer=receive_buffer, sock=sock)

@@ -126,8 +126,12 @@ class RawClient:
         self.answers_pings = True
 
     @classmethod
-    async def dial(cls, port: int, host: str = "127.0.0.1", *, receive_buffer: int | None = None) -> "RawClient":
-        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    async def dial(
+        cls, port: int, host: str = "127.0.0.1", *, receive_buffer: int | None = None, sock: socket.socket | None = None
+    ) -> "RawClient":
+        """`sock` is one that was made elsewhere, in another network namespace; it is the client's."""
+        if sock is None:
+            sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
