@@ -118,6 +118,12 @@ def test_what_is_no_answer_is_the_peer_s_error(answer: bytes) -> None:
     assert type(outcome) is PeerError
 
 
+def test_an_answer_that_h11_takes_long_to_refuse_is_refused_without_it() -> None:
+    outcome = asked().receive(b"HTTP/1.1 101 Switching Protocols\r\nX-Name:" + b" " * 60000 + b"\0\r\n\r\n")
+    assert isinstance(outcome, PeerError)
+    assert "control characters" in str(outcome)
+
+
 def test_a_subprotocol_or_an_extension_that_was_not_asked_for_is_the_peer_s_error() -> None:
     for header in (b"Sec-WebSocket-Protocol: chat\r\n", b"Sec-WebSocket-Extensions: permessage-deflate\r\n"):
         upgrade = asked()

@@ -14,7 +14,7 @@ from pubsub.errors import shown
 from pubsub.events import EventType
 from pubsub.handshake import Headers, Refusal, Request, bad_request, bad_target, host_of_target, role_of, topic_of
 
-__all__ = ["check_head", "check_headers", "head_too_large", "judge", "refuse"]
+__all__ = ["check_head", "check_headers", "has_controls", "head_too_large", "judge", "refuse"]
 
 # RFC 6455 section 4.4: the one version there is.
 _VERSION = (b"Sec-WebSocket-Version", b"13")
@@ -24,6 +24,16 @@ _HOST_LINE = re.compile(rb"\n[Hh][Oo][Ss][Tt]:[ \t]*([^\r\n]*)")
 # RFC 3986 section 3.2: a name or an address, and a port. No user: a request has no business with one here. A name has
 # at most 253 characters; wsproto decodes it as IDNA, whose time grows with the square of the length.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]{0,255}|\[[0-9A-Fa-f:.]{2,64}\])(?::[0-9]{0,8})?[ \t]*")
+
+
+# Nowhere allowed in a head (RFC 9110 section 5.5), and h11 takes none; but on its way to say so of a header with many
+# blanks before one, its time grows with the square of their number: a second for 16 KiB.
+_CONTROLS = re.compile(rb"[\0\x0b\x0c]|\r(?!\n)")
+
+
+def has_controls(head: bytes) -> bool:
+    """Whether there is a byte in it for which h11 would refuse it, perhaps after a long time."""
+    return _CONTROLS.search(head) is not None
 
 
 def head_too_large(limit: int) -> Refusal:
@@ -38,6 +48,8 @@ def check_head(head: bytes) -> Refusal | None:
         return bad_request(f"request line {shown(_text(line))} is not HTTP/1.1's; send GET /TOPIC HTTP/1.1")
     if not head.isascii():
         return bad_request("request head has bytes that are not ASCII; percent-encode them")
+    if has_controls(head):
+        return bad_request("request head has control characters; send printable ones, and CR before LF only")
     if b"\n " in head or b"\n\t" in head:
         # RFC 9112 section 5.2: folded headers are to be refused.
         return bad_request("a header goes on over the end of its line; send each on one line")

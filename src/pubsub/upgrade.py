@@ -217,6 +217,8 @@ class ClientUpgrade:
                 return PeerError("the server hung up instead of answering; is it a WebSocket server, and is it TLS?")
             return self._too_long() if self._head.is_over() else None
         self._head = None
+        if http_door.has_controls(parts[0]):
+            return PeerError("the server's answer is no WebSocket's: its head has control characters")
         outcome = self._feed(parts[0])
         if outcome is None:
             return self._feed(parts[1]) if parts[1] else None

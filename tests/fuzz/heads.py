@@ -43,12 +43,20 @@ def changed(random_: random.Random, head: bytes, others: list[bytes]) -> bytes:
     if kind == 5:
         return head[:at] + random_.randbytes(random_.choice([0, 1, 3])) + head[at + size :]
     if kind == 6:  # what is there again and again: work must not grow with the square of it
-        part = head[at : at + size] or random_.choice(WORDS)
-        room = random_.choice([LIMIT - len(head), LIMIT - len(head), 2 * LIMIT])
-        return (head[:at] + part * (1 + int(random_.random() * max(room, 0)) // len(part)) + head[at:])[: 2 * LIMIT]
+        return again_and_again(random_, head, at, head[at : at + size] or random_.choice(WORDS))
     if kind == 7:
         return head[: at + 1] if random_.random() < 0.2 else head + random_.choice(others)[:200]
     return head.swapcase() if random_.random() < 0.2 else head.replace(random_.choice(WORDS), random_.choice(WORDS), 1)
+
+
+def again_and_again(random_: random.Random, head: bytes, at: int, part: bytes) -> bytes:
+    """As often as there is room, anywhere or where a header's value begins, with a last word."""
+    if random_.random() < 0.5:
+        at = max(head.find(b": ", at), 0) + 2
+    last = random_.choice([b"", random_.choice(WORDS)])
+    room = max(LIMIT - len(head) - len(last), 0) if random_.random() < 0.8 else 2 * LIMIT
+    times = 1 + int(room * random_.choice([1, random_.random()])) // len(part)
+    return (head[:at] + part * (times - 1) + last + head[at:])[: 2 * LIMIT]
 
 
 def changed_lines(random_: random.Random, head: bytes, other: bytes, kind: int) -> bytes:

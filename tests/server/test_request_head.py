@@ -118,7 +118,7 @@ GARBAGE = {
     "no colon": (b"GET /t HTTP/1.1\r\nHost\r\n\r\n", "HTTP/1.1"),
     "space before colon": (request("/t").replace(b"Upgrade:", b"Upgrade :"), "HTTP/1.1"),
     "folded header": (request("/t", ("X", "a\r\n b")), "line"),
-    "NUL in a header": (request("/t", ("X", "a\0b")), "HTTP/1.1"),
+    "NUL in a header": (request("/t", ("X", "a\0b")), "control characters"),
     "two hosts": (request("/t", ("Host", "other")), "HTTP/1.1"),
     "host of nonsense": (request("/t", ("Host", "a b/c"), without=["Host"]), "Host"),
     "two keys": (request("/t", ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==")), "Sec-WebSocket-Key"),

@@ -20,7 +20,7 @@ from tests.support.upgrades import random_cut
 __all__ = ["LIMIT", "LONGEST_SECONDS", "Outcome", "check_head", "check_refusal", "outcome_of"]
 
 LIMIT = 16384
-# Of CPU, for one way of one head. The most that one was seen to take is 6 ms; what grows with the square takes seconds.
+# Of CPU, for one way of one head. The most that was seen are 24 ms; what grows with the square takes seconds.
 LONGEST_SECONDS = 0.25
 OPTIONS = Options(max_head_bytes=LIMIT, allow_origins=("https://*.example.com", "http://example.org:*"))
 ADDED = [(b"pubsub-client-id", b"-1"), (b"pubsub-epoch", b"2"), (b"pubsub-offset", b"3")]
