@@ -62,6 +62,8 @@ def test_who_was_turned_away_in_all_does_not_count_for_its_address() -> None:
         ("::ffff:192.0.2.1", "192.0.2.1"),
         ("2001:db8:1:2:3:4:5:6", "2001:0db8:0001:0002"),
         ("2001:db8:1:2::1%eth0", "2001:0db8:0001:0002"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("64:ff9b::c000:201", "192.0.2.1"),
         ("127.0.0.1", None),
         ("127.8.8.8", None),
         ("::1", None),
@@ -104,6 +106,7 @@ def test_an_address_makes_so_many_topics_in_a_minute() -> None:
     assert [gate.may_make_topic(HERE), gate.may_make_topic(HERE)] == [None, None]
     refusal = gate.may_make_topic(HERE)
     assert refusal is not None and (refusal.status, refusal.limit) == (429, "max_new_topics_per_address")
+    assert (b"Retry-After", b"60") in refusal.headers
     assert [gate.may_make_topic(THERE), *(gate.may_make_topic(None) for _ in range(5))] == [None] * 6
     clock.now += 59.9
     assert gate.may_make_topic(HERE) is not None

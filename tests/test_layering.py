@@ -24,7 +24,7 @@ RINGS = {
     "clients": {"client", "dialing", "link", "outbox", "publisher", "subscriber", "sync", "telling"},
     "shell": {
         *("arrival", "broker", "census", "desk", "eventstream", "gate", "inprocess", "leaving", "listening"),
-        *("reader", "server", "session", "stats"),
+        *("rates", "reader", "server", "session", "stats"),
     },
     "mounts": {"aiohttp", "asgi", "channel", "hub", "term"},
     "command": {"__main__", "bench", "cli"},

@@ -1,6 +1,7 @@
 """When to come back, when to give up, and how long to wait: without a clock."""
 
 import random
+import ssl
 from typing import Any
 
 import pytest
@@ -268,3 +269,9 @@ def test_a_gap_can_be_read(loss: dict[str, int | None], says: str) -> None:
     assert "1.2 s" in str(gap) and "1012" in str(gap)
     with pytest.raises(AttributeError):
         gap.missed = 1  # type: ignore[misc]
+
+
+def test_a_certificate_that_does_not_verify_is_final() -> None:
+    failed = ConnectFailed("cannot connect")
+    failed.__cause__ = ssl.SSLCertVerificationError("self-signed")
+    assert not comes_back(failed)

@@ -22,6 +22,7 @@ from fastfan._upgrade import scan_upgrade
 from pubsub.connection import Connection
 from pubsub.gate import address_of
 from pubsub.handshake import Admission, Refusal, Request, admit
+from pubsub.listening import BACKLOG
 from pubsub.session import Session, Sessions, new_uid
 from pubsub.upgrade import ServerUpgrade
 
@@ -111,10 +112,15 @@ class Door:
         upgrade = ServerUpgrade(max_head_bytes=self._options.max_head_bytes, scan=self._scan)
         arrival = _Arrival(sock, address, upgrade)
         full = self._gate.enter(address)
-        # Most clients have sent their request by now: then no reader is needed at all.
-        if self._receive(arrival) if full is None else self._turn_away(arrival, full):
-            self._arrivals[arrival.fileno] = arrival
-            self._loop.add_reader(arrival.fileno, self._on_readable, arrival)
+        try:
+            # Most clients have sent their request by now: then no reader is needed at all.
+            if self._receive(arrival) if full is None else self._turn_away(arrival, full):
+                self._arrivals[arrival.fileno] = arrival
+                self._loop.add_reader(arrival.fileno, self._on_readable, arrival)
+        except BaseException:
+            # A fault of ours, such as a lack of memory: it costs the connection.
+            self._end(arrival)
+            raise
 
     def _turn_away(self, arrival: _Arrival, full: Refusal) -> bool:
         """Refuses who is one too many, before it has said anything; whether its end is awaited."""
@@ -187,7 +193,7 @@ class Door:
             # A health check: a whole handshake, and nothing else.
             head = upgrade.accept(subprotocol=outcome.subprotocol)
             return self._answer(arrival, head + Connection(client=False).close())
-        topic = self._gate.may_upgrade() or self._broker.topic_for(outcome.topic, arrival.address)
+        topic = self._broker.topic_for(outcome.topic, arrival.address)
         if isinstance(topic, Refusal):
             return self._refuse(arrival, topic)
         try:
@@ -207,7 +213,8 @@ class Door:
             raise
         # The engine polls this descriptor from now on, so the loop must have let go of it.
         self._forget(arrival)
-        self._engine.start(token, arrival.sock.detach(), head, upgrade.leftover)
+        self._engine.start(token, arrival.fileno, head, upgrade.leftover)
+        arrival.sock.detach()
         self._sessions.add(session)
 
     # --- refusals ---
@@ -248,8 +255,10 @@ class Door:
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             self._loop.remove_reader(listener.fileno())
-            while not self._inherited and self._accept_from(listener):
-                continue
+            # No more than may have waited: who floods it must not keep it from closing.
+            for _ in range(0 if self._inherited else BACKLOG // _ACCEPTS_AT_ONCE):
+                if not self._accept_from(listener):
+                    break
             listener.close()
 
     async def wait_arrived(self, patience: float) -> None:

@@ -23,8 +23,8 @@ import fastfan
 from pubsub import closing
 from pubsub.desk import is_paced
 from pubsub.handshake import Admission, Headers, Refusal, Role
+from pubsub.rates import FRAME_HEADER_BYTES, Rate
 from pubsub.session import (
-    FRAME_HEADER_BYTES,
     LIMITS,
     VERDICTS,
     Session,
@@ -99,8 +99,7 @@ class Channel:
         self._told = asyncio.Event()
         self._ended: asyncio.Future[_Ending] = desk.loop.create_future()
         self._ending = False
-        self._ignored_bytes = 0  # in the second that began then
-        self._ignored_since = 0.0
+        self._ignored = Rate()
         # Sends begun and done, and how long the one under way had taken at the last look.
         self._begun = self._done = self._seen = 0
         self._waited = 0.0
@@ -196,11 +195,9 @@ class Channel:
         self._finish(_Ending(closing.closing(closed.code).label, closed.code, closed.reason, closed.limit))
 
     def _is_over_ignored(self, size: int) -> bool:
-        most, now = self._broker.options.max_ignored_bytes, self.loop.time()
-        if now - self._ignored_since >= 1.0:
-            self._ignored_since, self._ignored_bytes = now, 0
-        self._ignored_bytes += size + FRAME_HEADER_BYTES
-        return most is not None and self._ignored_bytes > most
+        most, pauses = self._broker.options.max_ignored_bytes, self._desk.pauses
+        sent = self._ignored.add(size + FRAME_HEADER_BYTES, pauses.clock())
+        return most is not None and sent > most and not pauses.just_resumed()
 
     async def _publish(self, message: bytes | str, size: int) -> None:
         cursor = self._cursor

@@ -40,10 +40,14 @@ class Buffer(Protocol):
 
 
 class Piece(NamedTuple):
-    """A part of a message, text as str. The pieces of a message come in order; `last` ends it. It may be empty."""
+    """A part of a message, text as str. The pieces of a message come in order; `last` ends it. It may be empty.
+
+    `frame_last` ends the frame that it is of.
+    """
 
     data: bytes | str
     last: bool
+    frame_last: bool = True
 
 
 class Ping(NamedTuple):
@@ -124,7 +128,8 @@ class Connection:
                 if self._max_fragments and self._is_one_too_many(event):
                     happenings.append(too_many_fragments(self._max_fragments))
                     break
-                happenings.append(Piece(event.data, event.frame_finished and event.message_finished))
+                finished = event.frame_finished
+                happenings.append(Piece(event.data, finished and event.message_finished, finished))
             elif kind is WsPing:
                 happenings.append(Ping(event.payload))
             elif kind is WsPong:

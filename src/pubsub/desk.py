@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from weakref import WeakSet
 
 import fastfan
+from pubsub.rates import Pauses
 
 __all__ = ["Desk", "Told", "is_paced"]
 
@@ -66,6 +67,7 @@ class Desk:
     def __init__(self, engine: fastfan.Engine) -> None:
         self._engine = engine
         self.loop = asyncio.get_running_loop()
+        self.pauses = Pauses()  # of that loop; whoever has a timer beats
         self._queue = fastfan.ReadyQueue(engine)
         # A plain dictionary of references, because a WeakValueDictionary's get() is the dearest step of being told.
         self._told: dict[int, weakref.ref[Told]] = {}

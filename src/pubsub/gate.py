@@ -2,16 +2,17 @@
 
     accept ──► enter() ──► the request ──► may_upgrade() ──► may_make() ──► ... ──► leave()
 
-Every limit is an option, and who is turned away is told which. Limits per address do not hold for this machine's own
-addresses: there a proxy stands for everybody.
+Every limit is an option, and who is turned away is told which. Limits per address do not hold for loopback: there a
+proxy stands for everybody.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
 from pubsub.handshake import Refusal
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Gate", "address_of"]
 
 _MINUTE = 60.0
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 section 2.1: all of IPv4, in the last four bytes
 _TOO_MANY = 429
 _UNAVAILABLE = 503
 
@@ -31,17 +33,22 @@ _UNAVAILABLE = 503
 def address_of(host: object) -> str | None:
     """What limits per address go by: an IPv4 address, or the /64 of an IPv6 one, which is what one customer has.
 
-    None for this machine's own, and for what is no address (a Unix socket's peer).
+    None for loopback, and for what is no address (a Unix socket's peer).
     """
     try:
         address = ip_address(str(host).partition("%")[0])
     except ValueError:
         return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or _behind_nat64(address) or address
     if address.is_loopback:
         return None
-    return str(address) if address.version == 4 else address.exploded[:19]
+    # Those of one link are all in the same /64.
+    return address.exploded[:19] if isinstance(address, IPv6Address) and not address.is_link_local else str(address)
+
+
+def _behind_nat64(address: IPv6Address) -> IPv4Address | None:
+    return ip_address(address.packed[12:]) if address in _NAT64 else None  # type: ignore[return-value]
 
 
 class Gate:
@@ -104,8 +111,9 @@ class Gate:
             if self._new_topics[address] < most:
                 self._new_topics[address] += 1
                 return None
+            wait = math.ceil(self._minute_began + _MINUTE - now)
         fault = f"{address} has made {most} topics within a minute, which is max_new_topics_per_address"
-        return _full("max_new_topics_per_address", fault, _TOO_MANY)
+        return _full("max_new_topics_per_address", fault, _TOO_MANY, wait)
 
 
 class _Allowance:
@@ -128,6 +136,6 @@ class _Allowance:
         return True
 
 
-def _full(limit: str, fault: str, status: int = _UNAVAILABLE) -> Refusal:
+def _full(limit: str, fault: str, status: int = _UNAVAILABLE, wait: int = 1) -> Refusal:
     cure = f"try again in a while, or raise it with --{limit.replace('_', '-')}"
-    return Refusal(status, f"{fault}; {cure}", ((b"Retry-After", b"1"),), limit=limit)
+    return Refusal(status, f"{fault}; {cure}", ((b"Retry-After", b"%d" % wait),), limit=limit)

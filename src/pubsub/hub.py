@@ -276,7 +276,7 @@ class Hub(InProcess):
             desk = term.desk()
             if desk is None:
                 return _CLOSING
-            topic = term.broker.gate.may_upgrade() or term.broker.topic_for(admission.topic, address)
+            topic = term.broker.topic_for(admission.topic, address)
             if isinstance(topic, Refusal):
                 self._count(topic)
                 return topic

@@ -26,10 +26,12 @@ __all__ = ["InProcess"]
 
 
 @contextmanager
-def _misuse() -> Iterator[None]:
+def _errors() -> Iterator[None]:
     """The engine's errors as this package's."""
     try:
         yield
+    except fastfan.Overloaded as error:
+        raise Overloaded(str(error)) from None
     except fastfan.MisuseError as error:
         raise MisuseError(str(error)) from None
 
@@ -48,43 +50,41 @@ class InProcess(ABC):
     def publish(self, topic: str, data: Buffer | str) -> int:
         """Publishes text for str, binary for anything with bytes; its offset. Any thread; `data` is free on return.
 
-        Never blocks: with the memory limit reached it raises Overloaded and nothing is published; see `room`. Raises
-        MisuseError for a topic that is no path, and after close().
+        Never blocks: with the memory limit reached it raises Overloaded and nothing is published; see `room`. So it
+        does for one topic more than max_topics. Raises MisuseError for a topic that is no path, or longer than
+        max_topic_bytes, and after close().
         """
-        try:
+        with _errors():
             return self._running().topic(topic_path(topic)).publish(data)
-        except fastfan.Overloaded as error:
-            raise Overloaded(str(error)) from None
-        except fastfan.MisuseError as error:
-            raise MisuseError(str(error)) from None
 
     async def room(self, topic: str) -> None:
         """Waits until publishing to the topic would be taken up: it is not paced, and memory is not short.
 
-        Raises MisuseError for a topic that is no path, and after close().
+        Raises MisuseError for a topic that is no path, and after close(); Overloaded for one more than max_topics.
         """
         path = topic_path(topic)
-        with _misuse():
+        with _errors():
             await self._here().room(self._running().topic(path))
             self._running().topic(path)
 
     def topic(self, topic: str) -> fastfan.Topic:
         """The engine's topic of that path, for who publishes much or from Cython: no lookup for each message.
 
-        It raises what the engine raises (`fastfan.Overloaded`, `fastfan.EngineClosed`).
+        What it gives raises what the engine raises (`fastfan.Overloaded`, `fastfan.EngineClosed`).
         """
         path = topic_path(topic)
-        with _misuse():
+        with _errors():
             return self._running().topic(path)
 
     def subscribe(self, topic: str) -> Reader:
         """What is published to the topic from now on: `async with server.subscribe("/a") as reader`, then `async for`.
 
         A subscriber without a connection: the lag rules of the options hold for it. It belongs to the running event
-        loop. Raises MisuseError for a topic that is no path, and after close().
+        loop. Raises MisuseError for a topic that is no path, and after close(); Overloaded for one more than
+        max_topics.
         """
         path = topic_path(topic)
-        with _misuse():
+        with _errors():
             return Reader(self._here(), self._running().topic(path))
 
     def events(self) -> EventStream:

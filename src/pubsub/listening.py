@@ -6,10 +6,10 @@ import socket
 from pubsub.addresses import ListenAddress
 from pubsub.errors import ConfigError, MisuseError
 
-__all__ = ["listen"]
+__all__ = ["BACKLOG", "listen"]
 
 # Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
-_BACKLOG = 4096
+BACKLOG = 4096
 
 
 def listen(host: str, port: int, sock: socket.socket | None = None) -> list[socket.socket]:
@@ -69,7 +69,7 @@ def _listen_on(family: socket.AddressFamily, address: tuple[object, ...]) -> soc
             # Else the v6 wildcard takes the v4 one's port as well.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except BaseException:
         listener.close()
         raise

@@ -52,7 +52,7 @@ class Options:
 
     Clients (None: no such limit):
       max_connections           in all, requests under way included; the next ones get 503
-      max_connections_per_address  from one IPv4 address, or one /64 of IPv6; never from this machine; 429
+      max_connections_per_address  from one IPv4 address, or one /64 of IPv6; never from loopback; 429
       max_upgrades_per_second   that are granted; 503
       max_fragments             frames of one message; 1008
       max_control_frames        pings and pongs of one client in a second; 1008

@@ -20,6 +20,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from ssl import SSLCertVerificationError
 
 from pubsub.errors import ConfigError, ConnectFailed, ConnectionClosed, MisuseError, PubSubError, UpgradeRefused, shown
 from pubsub.options import check_duration
@@ -135,7 +136,8 @@ def comes_back(error: PubSubError) -> bool:
         return error.come_back
     if isinstance(error, UpgradeRefused):
         return error.status in _PASSING
-    return isinstance(error, ConnectFailed)
+    # A certificate that does not verify is no accident, and may be an attack.
+    return isinstance(error, ConnectFailed) and not isinstance(error.__cause__, SSLCertVerificationError)
 
 
 def retry_after(error: PubSubError) -> float:

@@ -33,10 +33,8 @@ _TURN_EVERY = 0.002
 _GRACE = 0.5
 # A request that is under way when it closes may be finished within this.
 _ARRIVING = 0.25
-# Of the time to drain, for the Closes of publishers; and of what is left, for those of subscribers. The rest is theirs
-# to answer in.
-_PUBLISHERS_SHARE = 0.25
-_SUBSCRIBERS_SHARE = 0.8
+# Of the time that there is, for the Closes; the rest is for those who get the last of them to answer in.
+_SPREAD_SHARE = 0.8
 
 
 class Server(InProcess):
@@ -164,11 +162,14 @@ class Server(InProcess):
         ends = self._loop.time() + drain
         if drain > 0:
             await self._door.wait_arrived(min(_ARRIVING, drain))
-            # Publishers first, so that their last messages still reach everybody; those who do not answer get half.
-            half = self._loop.time() + drain / 2
-            await self._leaving.spread(Role.PUBLISHER, drain * _PUBLISHERS_SHARE, until=half)
-            await self._leaving.wait_gone(Role.PUBLISHER, max(half - self._loop.time(), 0.0))
-            await self._leaving.spread(Role.DUPLEX, max(ends - self._loop.time(), 0.0) * _SUBSCRIBERS_SHARE, until=ends)
+            # Publishers first, so that their last messages still reach everybody. Their Closes take as much of the time
+            # as they are of all; who does not answer gets half of the rest.
+            publishers = self._sessions.count(Role.PUBLISHER) / max(self._sessions.count(Role.DUPLEX), 1)
+            spread = drain * _SPREAD_SHARE * publishers
+            until = self._loop.time() + (spread + drain) / 2
+            await self._leaving.spread(Role.PUBLISHER, spread, until=until)
+            await self._leaving.wait_gone(Role.PUBLISHER, max(until - self._loop.time(), 0.0))
+            await self._leaving.spread(Role.DUPLEX, max(ends - self._loop.time(), 0.0) * _SPREAD_SHARE, until=ends)
         self._door.refuse_all()
         patience = max(ends - self._loop.time(), 0.0) + _GRACE
         await self._leaving.send_off(Role.DUPLEX, patience=patience, after_log=drain > 0)
@@ -187,14 +188,15 @@ class Server(InProcess):
         self._timer.cancel()
         for fileno in self._watched:
             self._loop.remove_reader(fileno)
-        if not self._owns_broker:
-            return
-        self._engine.close()
+        if self._owns_broker:
+            self._engine.close()
         for event in self._engine.take_events(1 << 30):
-            # The engine takes no more orders; who it reset is still to be told of.
+            # Nobody takes orders any more; who was reset is still to be told of.
             if event[0] == fastfan.EventKind.DEPARTED:
                 self._handle(event)
-        self._broker.close()
+        self._sessions.forget_all()
+        if self._owns_broker:
+            self._broker.close()
 
 
 def _beat_interval(options: Options) -> float:

@@ -22,6 +22,7 @@ from pubsub import closing
 from pubsub.connection import NOT_TEXT, Closed, Connection, Piece, Ping, Pong, too_many_fragments
 from pubsub.handshake import Role
 from pubsub.overflow import GAPS
+from pubsub.rates import FRAME_HEADER_BYTES, Pauses, Rate
 
 if TYPE_CHECKING:
     from fastfan import Partial, Topic
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pubsub.options import Options
 
 __all__ = [
-    "FRAME_HEADER_BYTES",
     "LIMITS",
     "VERDICTS",
     "Session",
@@ -59,8 +59,6 @@ LIMITS = {
 }
 
 _NO_ROOM = "too full: a message found no room in max_memory_bytes"
-# Of a client's frame, at least: as the engine counts what subscribers send.
-FRAME_HEADER_BYTES = 6
 
 
 def new_uid() -> bytes:
@@ -79,8 +77,8 @@ class Session:
         "connection",
         "controls",
         "ended_by",
+        "ignored",
         "ignored_bytes",
-        "ignored_lately",
         "name",
         "partial",
         "role",
@@ -101,8 +99,8 @@ class Session:
         self.partial: Partial | None = None
         self.waited = 0.0  # seconds since the first byte of `partial`
         self.ignored_bytes = 0  # of a message a subscriber is sending
-        self.controls = 0  # pings and pongs in the current second
-        self.ignored_lately = 0  # bytes of a subscriber, likewise
+        self.controls: Rate | None = None  # pings and pongs
+        self.ignored: Rate | None = None  # bytes of a subscriber
         self.ended_by: str | None = None  # what it did, once nothing more is wanted from it
 
     @property
@@ -119,12 +117,6 @@ class Session:
             headers.append((b"pubsub-offset", b"%d" % offset))
         return headers
 
-    def protocol(self, max_fragments: int = 0) -> Connection:
-        # Made when it is first needed: an idle subscriber has none.
-        if self.connection is None:
-            self.connection = Connection(client=False, max_fragments=max_fragments)
-        return self.connection
-
 
 class Sessions:
     """Every session of a server, by token, and what happens to them."""
@@ -135,12 +127,11 @@ class Sessions:
         """`gate` is the one that they came in by."""
         self._engine = engine
         self._gate = gate
+        self._pauses = Pauses()
         self._options = options
         self._census = census
         self._by_token: dict[int, Session] = {}
         self._arriving: dict[int, Session] = {}
-        self._measured: set[Session] = set()  # who sent something that has a rate in the current second
-        self._second = 0.0  # of it have passed
         self._on_room = on_room
         self._verdicts = _lane_verdicts(options)
         self._counts: Counter[Role] = Counter()
@@ -181,11 +172,17 @@ class Sessions:
 
     # --- bytes ---
 
+    def _protocol(self, session: Session) -> Connection:
+        # Made when it is first needed: an idle subscriber has none.
+        if session.connection is None:
+            session.connection = Connection(client=False, max_fragments=self._options.max_fragments or 0)
+        return session.connection
+
     def _on_lent(self, session: Session, _detail: int, data: bytes) -> None:
         if session.ended_by is not None:
             # Read before the end was decided: perhaps the rest of a message whose beginning was thrown away.
             return
-        connection = session.protocol(self._options.max_fragments or 0)
+        connection = self._protocol(session)
         publishes = Role.PUBLISHER in session.role
         whole: list[bytes | str] = []
         closed: Closed | None = None
@@ -256,20 +253,19 @@ class Sessions:
         if piece.last:
             session.ignored_bytes = 0
             self._census.ignored()
-        most = self._options.max_ignored_bytes
-        if most is None:
-            return None
-        session.ignored_lately += message_size(piece.data) + (FRAME_HEADER_BYTES if piece.last else 0)
-        self._measured.add(session)
-        return None if session.ignored_lately <= most else self._verdicts[Cause.SENT_TOO_MUCH]
+        session.ignored = session.ignored or Rate()
+        sent = message_size(piece.data) + (FRAME_HEADER_BYTES if piece.frame_last else 0)
+        is_over = self._is_over(session.ignored, sent, self._options.max_ignored_bytes)
+        return self._verdicts[Cause.SENT_TOO_MUCH] if is_over else None
 
     def _is_over_controls(self, session: Session) -> bool:
-        most = self._options.max_control_frames
+        session.controls = session.controls or Rate()
+        return self._is_over(session.controls, 1, self._options.max_control_frames)
+
+    def _is_over(self, rate: Rate, amount: int, most: int | None) -> bool:
         if most is None:
             return False
-        session.controls += 1
-        self._measured.add(session)
-        return session.controls > most
+        return rate.add(amount, self._pauses.clock()) > most and not self._pauses.just_resumed()
 
     def _drop_partial(self, session: Session) -> None:
         session.partial = None
@@ -283,14 +279,14 @@ class Sessions:
         session.ended_by = closing.closing(closed.code).label if closed.error else Cause.CLOSED.name.lower()
         if closed.limit:
             self._census.met(closed.limit)
-        frame = session.protocol().close(closed.code, closed.reason if closed.error else "")
+        frame = self._protocol(session).close(closed.code, closed.reason if closed.error else "")
         self._engine.end(session.token, frame, discard=True)
 
     def close(
         self, session: Session, code: int, reason: str, *, after_log: bool = False, deadline: float | None = None
     ) -> None:
         """Our Close; what a publisher still sends is taken until its own arrives, or `deadline` seconds have passed."""
-        frame = session.protocol().close(code, reason)
+        frame = self._protocol(session).close(code, reason)
         if frame:
             self._engine.end(session.token, frame, after_log=after_log, deadline=deadline)
 
@@ -305,22 +301,23 @@ class Sessions:
     def _on_departed(self, session: Session, detail: int, _data: bytes) -> None:
         del self._by_token[session.token]
         self._drop_partial(session)
-        self._measured.discard(session)
         if self._gate is not None:
             self._gate.leave(session.address)
+        if detail == Cause.CLOSE_TIMEOUT:
+            self._census.met("close_deadline")
         cause = Cause(detail).name.lower()
         # The engine sees a Close and an end of stream; what the Close was about is known here.
         self._count(session, -1)
         self._census.left(session, session.ended_by or cause if cause == "closed" else cause)
 
+    def forget_all(self) -> None:
+        """Who is still there has been reset, and nobody will take the engine's word for it."""
+        for session in self.all():
+            self._on_departed(session, Cause.ABORTED, b"")
+
     def age(self, step: float) -> None:
         """Advances the clocks of messages on their way by `step` seconds, but not of those that are held back."""
-        self._second += step
-        if self._second >= 1.0:
-            self._second = 0.0
-            for session in self._measured:
-                session.controls = session.ignored_lately = 0
-            self._measured.clear()
+        self._pauses.beat()
         limit = self._options.message_timeout
         for session in list(self._arriving.values()):
             # Not while its topic is paced; but while memory is short it counts, for unfinished messages may be what

@@ -95,7 +95,7 @@ class Subscriber(Client, Generic[MessageT_co]):
     def _on_piece(self, piece: Piece) -> None:
         if self._state is not State.OPEN:
             return
-        data, last = piece
+        data, last = piece.data, piece.last
         if not self._text and isinstance(data, str):
             error = UnhandledMessageType(f"text message {shown(data)} came; only binary is taken without text=True")
             self._fail(error)

@@ -52,15 +52,22 @@ class _LoopThread:
 
     def call(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
         """The result of `coroutine`, run in the loop. Whatever ends the waiting, Ctrl-C too, cancels it."""
-        if threading.current_thread() is self._thread:
+        try:
+            self.refuse_own()
+        except MisuseError:
             coroutine.close()
-            raise MisuseError("a callback of this client cannot call it: it would wait for itself; use another thread")
+            raise
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    def refuse_own(self) -> None:
+        """Raises MisuseError in this thread itself, where a callback runs."""
+        if threading.current_thread() is self._thread:
+            raise MisuseError("a callback of this client cannot call it: it would wait for itself; use another thread")
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stopped.set)
@@ -120,6 +127,8 @@ class _Face(Generic[ClientT]):
 
     def close(self) -> None:
         """Sends what was published, closes, and ends the thread. What goes wrong meanwhile is in `error`."""
+        if self._thread is not None:
+            self._thread.refuse_own()
         try:
             if self._thread is not None:
                 self._call(self._client.close())

@@ -78,6 +78,9 @@ class Term:
             self._timers.pop(loop, None)
             if self._over is not None:
                 return
+            desk = self._desks.get(loop)
+        if desk is not None:
+            desk.pauses.beat()
         channels = [channel for channel in list(self.channels) if channel.loop is loop]
         for channel in channels:
             channel.age(self._step)

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pubsub import ConfigError, Hub, MisuseError, Options, Overloaded
-from tests.support.rawclient import PATIENCE
+from tests.support.rawclient import PATIENCE, RawClient, request
 
 
 @pytest.fixture
@@ -387,3 +387,25 @@ async def test_closing_that_server_leaves_the_hub_and_another_can_follow() -> No
             await subscriber.close()
             assert hub.publish("/a", b"x") == number + 1
             assert hub.stats().subscribers == 0
+
+
+async def test_of_a_server_that_closes_while_the_loop_is_busy_no_client_is_left_in_the_counts() -> None:
+    async with Hub() as hub:
+        server = await hub.listen(port=0)
+        clients = []
+        for _ in range(150):
+            client = await RawClient.dial(server.port)
+            await client.upgrade(request("/a"))
+            clients.append(client)
+        let_go = server._let_go
+
+        async def let_go_in_a_hurry() -> None:
+            asyncio.get_running_loop().call_soon(time.sleep, 0.7)  # longer than it waits for those it resets
+            await let_go()
+
+        server._let_go = let_go_in_a_hurry  # type: ignore[method-assign]
+        await server.close()
+        for client in clients:
+            client.close()
+        stats = hub.stats()
+        assert (stats.connections, stats.subscribers, sum(stats.departures.values())) == (0, 0, 150)

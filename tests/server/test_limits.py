@@ -83,11 +83,11 @@ async def test_a_crowd_over_the_limit_leaves_no_descriptor_behind() -> None:
 
 
 async def test_more_upgrades_than_max_upgrades_per_second_get_503() -> None:
-    async with serving(max_upgrades_per_second=3) as scene:
+    async with serving(max_upgrades_per_second=1) as scene:
         clients = [await asking(scene) for _ in range(20)]
         statuses = [client.response.status for client in clients if client.response]
-        # On a slow machine a second may pass meanwhile.
-        assert statuses[:4] == [101, 101, 101, 503] and set(statuses) == {101, 503}
+        # On a slow machine a second may pass meanwhile; the edge itself is in test_gate.py.
+        assert statuses[0] == 101 and set(statuses) == {101, 503}
         assert limited(scene) == {"max_upgrades_per_second": statuses.count(503)}
         await nobody_else_notices(scene, clients[0])
 
@@ -135,9 +135,21 @@ async def test_one_topic_more_than_max_topics_gets_503_and_overloaded() -> None:
         assert response.status == 503 and "max_topics" in response.body
         with pytest.raises(Overloaded, match="there are 2 topics already, which is max_topics"):
             scene.server.publish("/c", b"")
+        with pytest.raises(Overloaded):
+            scene.server.subscribe("/c")
+        with pytest.raises(Overloaded):
+            await scene.server.room("/c")
         await scene.join("/b")
         await nobody_else_notices(scene, stays)
         assert limited(scene) == {"max_topics": 1}
+
+
+async def test_who_is_refused_for_something_else_takes_no_upgrade_away() -> None:
+    async with serving(max_upgrades_per_second=2, max_topics=1) as scene:
+        await scene.join("/t")
+        for _ in range(5):
+            assert "max_topics" in (await refused(scene, request("/other"))).body
+        await scene.join("/t")
 
 
 async def test_at_max_topics_those_that_linger_give_way() -> None:
@@ -172,6 +184,28 @@ async def test_a_message_of_max_fragments_is_taken_and_of_one_more_closes_1008(l
         assert (code, reason) == (POLICY, "message of more than max_fragments=5 frames")
         await nobody_else_notices(scene, stays)
         await scene.wait_departures(policy=1)
+        assert limited(scene) == {"max_fragments": 1}
+
+
+@WAYS
+async def test_empty_frames_of_a_subscriber_count_each(lane: bool) -> None:
+    async with serving(max_ignored_bytes=600, max_fragments=None, lane=lane) as scene:
+        stays, talks = await scene.join(), await scene.join()
+        await talks.send(frame(b"", fin=False) + frame(b"", CONTINUATION, fin=False) * 300)
+        assert (await talks.read_close())[0] == POLICY
+        await nobody_else_notices(scene, stays)
+        assert limited(scene) == {"max_ignored_bytes": 1}
+
+
+@WAYS
+async def test_max_fragments_holds_after_our_close_too(lane: bool) -> None:
+    async with serving(max_fragments=5, lane=lane) as scene:
+        publisher = await scene.join(role="publisher")
+        closing = asyncio.create_task(scene.server.close(drain=10.0))
+        assert (await publisher.read_close())[0] == 1012
+        await publisher.send(fragments(6))
+        await publisher.read_end()
+        await closing
         assert limited(scene) == {"max_fragments": 1}
 
 
@@ -261,20 +295,21 @@ async def test_a_message_that_is_too_large_counts_by_the_options_name(lane: bool
         assert limited(scene) == {"max_message_bytes": 1}
 
 
-async def test_what_piled_up_while_the_server_stood_still_is_held_against_nobody() -> None:
-    with server_process(max_control_frames=5, max_ignored_bytes=100) as server:
+@WAYS
+async def test_what_piled_up_while_the_server_stood_still_is_held_against_nobody(lane: bool) -> None:
+    with server_process(max_control_frames=5, max_ignored_bytes=100, lane=lane) as server:
         client = await RawClient.dial(server.port)
         try:
             await client.upgrade(request("/t"))
             stop_process(server.pid)
             try:
                 await client.send((frame(b"", PING) + frame(b"unwanted")) * 30)
-                await asyncio.sleep(1.3)  # what is tested is that more than a second passes
+                await asyncio.sleep(2.3)  # what is tested is that more than a second passes, for Python two
             finally:
                 os.kill(server.pid, signal.SIGCONT)
             assert [(await client.read_any_frame()).opcode for _ in range(30)] == [PONG] * 30
             # A second later it is judged again.
-            await asyncio.sleep(1.3)
+            await asyncio.sleep(2.3)
             await client.send(frame(b"", PING) * 11)
             assert (await skip_pongs(client))[0] == POLICY
             assert server.stats()["limited"] == {"max_control_frames": 1}

@@ -38,7 +38,7 @@ _HELP: Final = {
     "max_lingering_topics": "How many empty topics keep them.",
     "max_head_bytes": "The largest HTTP request head.",
     "max_connections": "How many clients may be connected, requests under way included.",
-    "max_connections_per_address": "How many from one IPv4 address or one /64 of IPv6; never of this machine's own.",
+    "max_connections_per_address": "How many from one IPv4 address or one /64 of IPv6; never from loopback.",
     "max_upgrades_per_second": "How many upgrades are granted in a second.",
     "max_fragments": "The most frames of one message.",
     "max_control_frames": "The most pings and pongs of one client in a second.",
