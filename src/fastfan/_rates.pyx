@@ -6,7 +6,7 @@
 Rules kept here:
 - A second begins with the first frame that falls into none, so exactly the limit passes in each.
 - What piled up in a socket while this process stood still comes all at once, and is held against nobody: for a second
-  after such a pause nothing is judged. (Nor is it while a loop has so much to do that its ticks are over a second late.)
+  after such a pause nothing is judged. (Nor while a loop has so much to do that its ticks are over a second late.)
 Called by the I/O thread that owns the connection.
 """
 
