@@ -39,7 +39,8 @@ cdef enum:
     CALLS_AT_ONCE = 4           # system calls for one connection before the next has its turn
     AHEAD_BYTES = 131072        # that publishers may add to a log before the pass over its cursors that is due is over
     READS_AT_ONCE = 64          # chunks of those who had more, between two polls
-    DISCARDS_AT_ONCE = 256      # chunks thrown away at once: a few milliseconds; the rest waits for the next tick
+    DISCARDS_AT_ONCE = 16       # chunks thrown away at once: far under a millisecond; the rest waits for the next tick
+    LITTLE_SHARE = 256          # what of the memory limit a topic may hold for its publishers not to wait for memory
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -128,11 +129,13 @@ cdef void discard(Loop *loop, Sink *sink) noexcept nogil:
 cdef bint must_wait(Loop *loop, Sink *sink) noexcept nogil:
     if not sink.role & ROLE_PUBLISHER:
         return False
-    return lag_holds(sink) or must_wait_for_memory(loop) or must_wait_for_others(loop, sink.topic)
+    return lag_holds(sink) or must_wait_for_memory(loop, sink) or must_wait_for_others(loop, sink.topic)
 
 
-cdef inline bint must_wait_for_memory(Loop *loop) noexcept nogil:
-    if not pool_short(loop.pool):
+cdef inline bint must_wait_for_memory(Loop *loop, Sink *sink) noexcept nogil:
+    # Not for what others fill: a topic that holds little goes on, and at the limit itself the largest log gives way.
+    if not pool_short(loop.pool) or (sink.incoming.partial.segment == NULL and (
+            load_acquire(&sink.topic.log.held_bytes) <= loop.pool.limit_bytes // LITTLE_SHARE)):
         return False
     # Whoever sees that it is no longer short tells; but it may have been so just now.
     exchange_full(&loop.shared.awaiting_memory, 1)

@@ -14,6 +14,8 @@ Rules kept here:
   but that a message is open: where that matters it is told by an empty first fragment.
 - Frames are dealt with one after the other: a ping is answered when everything before it is in the log. Once the
   connection is closing, none is answered any more.
+- Messages that are arriving have half of the memory, all together; beyond it the largest is ended, whoever's it is,
+  unless it is the only one.
 - A message against the rules (no UTF-8, too large, too slow) or without room in memory is the end as well: the engine
   condemns the connection, which is held as if it were lent until the shell's Close comes (LANE_ENDED).
 - The tail is what a chunk ends with that can be dealt with only when more of it is here: a cut header, a cut control
@@ -33,8 +35,8 @@ from fastfan._codec cimport (
 )
 from fastfan._connection cimport connection_end, connection_lend
 from fastfan._cursor cimport (
-    CAUSE_BAD_TEXT, CAUSE_MEMORY, CAUSE_MESSAGE_TIMEOUT, CAUSE_NO_ROOM, CAUSE_NONE, LANE_ENDED, LANE_LEFT, LANE_OPEN,
-    OPEN, ROLE_PUBLISHER, Cause, TopicState,
+    CAUSE_BAD_TEXT, CAUSE_MEMORY, CAUSE_MESSAGE_TIMEOUT, CAUSE_NO_ROOM, CAUSE_NONE, GONE, LANE_ENDED, LANE_LEFT,
+    LANE_OPEN, OPEN, ROLE_PUBLISHER, Cause, TopicState,
 )
 from fastfan._dirty cimport dirty_mark_all
 from fastfan._incoming cimport (
@@ -45,11 +47,13 @@ from fastfan._log cimport (
     APPEND_DONE, APPEND_NOT_TEXT, Append, frame_write_header, log_append_masked, log_count_unseen, log_retire, log_wish,
 )
 from fastfan._mailbox cimport EVENT_CONDEMNED, outbox_put
+from fastfan._pool cimport pool_crowded
 from fastfan._rates cimport rates_note_control, rates_note_ignored
 from fastfan._readers cimport readers_note_append
 from fastfan._sink cimport sink_queue_control
-from fastfan._sync cimport add_fetch, count_up, mutex_lock, mutex_unlock, store_release
+from fastfan._sync cimport add_fetch, count_up, load_acquire, mutex_lock, mutex_unlock, store_release
 from fastfan._system cimport wire_receive
+from fastfan._table cimport table_at
 
 
 cdef enum:
@@ -163,6 +167,11 @@ cdef inline void take_message(Loop *loop, Sink *sink, Chunk *chunk, client_frame
 cdef void take_piece(Loop *loop, Sink *sink, Chunk *chunk) noexcept nogil:
     """What the chunk has of the frame that is arriving."""
     cdef size_t piece_bytes = min(<size_t>sink.incoming.frame_left, <size_t>(chunk.end - chunk.data))
+    if pool_crowded(loop.pool):
+        let_go(loop, sink, chunk)
+        chunk.verdict = thin_out(loop, sink)
+        if chunk.verdict != CAUSE_NONE:
+            return
     if piece_bytes:
         chunk.verdict = incoming_piece(loop, sink, chunk.data, piece_bytes)
         chunk.data += piece_bytes
@@ -236,7 +245,9 @@ cdef ssize_t lane_fill(Loop *loop, Sink *sink, ssize_t *wanted) noexcept nogil:
     cdef Chunk chunk
     cdef size_t room_bytes
     cdef ssize_t got
-    cdef uint8_t *room = incoming_room(loop, sink, &room_bytes)
+    cdef uint8_t *room = NULL
+    if not pool_crowded(loop.pool) or thin_out(loop, sink) == CAUSE_NONE:
+        room = incoming_room(loop, sink, &room_bytes)
     if room == NULL:
         condemn(loop, sink, CAUSE_NO_ROOM)
         return -EAGAIN
@@ -282,6 +293,30 @@ cdef void condemn(Loop *loop, Sink *sink, Cause verdict) noexcept nogil:
     lane_drop(loop, sink)
     if not outbox_put(loop.outbox, EVENT_CONDEMNED, sink.token, verdict, 0, NULL, 0):
         connection_end(loop, sink, CAUSE_MEMORY, True)
+
+
+cdef Cause thin_out(Loop *loop, Sink *sink) noexcept nogil:
+    """Of the messages that are arriving here the largest go, until there is room for others: who begins many and ends
+    none must not make memory short for everybody. One alone has all that there is. CAUSE_NONE: this one may go on."""
+    cdef uint32_t slot
+    cdef Sink *other
+    cdef Sink *largest
+    while pool_crowded(loop.pool):
+        largest = NULL
+        for slot in range(<uint32_t>load_acquire(&loop.table.high_slot)):
+            other = table_at(&loop.table, slot)
+            if not other.started or other.state == GONE or other.incoming.partial.segment == NULL:
+                continue
+            if largest == NULL or (
+                    other.incoming.partial.segment.block_bytes > largest.incoming.partial.segment.block_bytes):
+                largest = other
+        if largest == NULL or (
+                largest.incoming.partial.segment.block_bytes >= load_acquire(&loop.pool.partial_bytes)):
+            return CAUSE_NONE
+        if largest == sink:
+            return CAUSE_NO_ROOM
+        condemn(loop, largest, CAUSE_NO_ROOM)
+    return CAUSE_NONE
 
 
 cdef void lane_drop(Loop *loop, Sink *sink) noexcept nogil:

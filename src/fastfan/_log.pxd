@@ -29,6 +29,7 @@ cdef struct Log:
     uint64_t end_position       # stream position after the last frame; release/acquire
     uint64_t next_offset        # offset the next message will have; release/acquire
     uint64_t stretch_ns         # how much younger than its first frame another of a segment may be; 0: any
+    uint64_t held_bytes         # blocks of its segments; release/acquire
     uint64_t floor              # the sequence that was next when the log was last emptied; release/acquire
 
 cdef struct Foresight:

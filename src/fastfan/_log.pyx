@@ -51,6 +51,7 @@ cdef void log_link(Log *log, Segment *segment, uint64_t now_ns) noexcept nogil:
     segment.first_offset = log.next_offset
     segment.first_time_ns = now_ns
     log.next_sequence += 1
+    store_release(&log.held_bytes, log.held_bytes + segment.block_bytes)
     if log.tail == NULL:
         log.head = segment
     else:
@@ -184,6 +185,7 @@ cdef void log_trim(Log *log, uint64_t keep_from_sequence) noexcept nogil:
     while log.head != NULL and log.head.sequence < keep_from_sequence:
         segment = log.head
         log.head = segment.next
+        store_release(&log.held_bytes, log.held_bytes - segment.block_bytes)
         if segment.pins:
             segment.unlinked = True
             add_fetch(&log.pool.pinned_bytes, <int64_t>segment.block_bytes)
@@ -216,6 +218,7 @@ cdef uint8_t *partial_room(Pool *pool, Partial *partial, size_t data_bytes, size
         segment = pool_grow(pool, segment, room, FRAME_HEADER_MAX + partial.payload_bytes)
         if segment == NULL:
             return NULL
+        add_fetch(&pool.partial_bytes, <int64_t>segment.block_bytes - <int64_t>had)
         partial.segment = segment
     return segment.data + FRAME_HEADER_MAX + partial.payload_bytes
 
@@ -232,6 +235,7 @@ cdef bint partial_extend(Pool *pool, Partial *partial, const uint8_t *data, size
 
 cdef void partial_drop(Pool *pool, Partial *partial) noexcept nogil:
     if partial.segment != NULL:
+        add_fetch(&pool.partial_bytes, -<int64_t>partial.segment.block_bytes)
         pool_release(pool, partial.segment)
     partial.segment = NULL
     partial.payload_bytes = 0
@@ -252,6 +256,7 @@ cdef bint log_append_partial(Log *log, Partial *partial, uint8_t opcode, uint64_
             return False
         partial_drop(log.pool, partial)
         return True
+    add_fetch(&log.pool.partial_bytes, -<int64_t>segment.block_bytes)
     segment_reset(segment, -1)
     # The header's size is known only now: it goes right before the payload, and the data begins there.
     segment.data += FRAME_HEADER_MAX - header_bytes

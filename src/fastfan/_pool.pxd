@@ -41,6 +41,7 @@ cdef struct Pool:
     size_t spare_bytes
     size_t spare_unused_bytes   # the least that was spare since the last pool_ease()
     uint64_t used_bytes         # segments in logs, partial messages, lent bytes
+    uint64_t partial_bytes      # of these, messages that are arriving
     uint64_t pinned_bytes       # of these, segments that only sinks in the middle of a frame hold
     uint64_t leaving_bytes      # of these, what will be given back because its sinks had to go for it
     uint64_t limit_bytes
@@ -51,6 +52,7 @@ cdef void pool_release(Pool *pool, Segment *segment) noexcept nogil
 cdef void pool_ease(Pool *pool) noexcept nogil
 cdef size_t pool_spare_bytes(Pool *pool) noexcept nogil
 cdef bint pool_short(Pool *pool) noexcept nogil
+cdef bint pool_crowded(Pool *pool) noexcept nogil
 cdef bint pool_allows(Pool *pool, uint64_t more_bytes) noexcept nogil
 cdef size_t pool_block_bytes(size_t need_bytes, size_t wish_bytes) noexcept nogil
 cdef size_t pool_capacity(size_t need_bytes, size_t wish_bytes) noexcept nogil

@@ -52,6 +52,11 @@ cdef bint pool_short(Pool *pool) noexcept nogil:
     return load_acquire(&pool.used_bytes) >= pool.limit_bytes // 5 * 4
 
 
+cdef bint pool_crowded(Pool *pool) noexcept nogil:
+    """Whether messages that are arriving take more than half of the limit: before they make memory short for all."""
+    return load_acquire(&pool.partial_bytes) > pool.limit_bytes // 2
+
+
 cdef inline size_t class_block_bytes(int size_class) noexcept nogil:
     return <size_t>SMALLEST_BLOCK << (2 * size_class)
 

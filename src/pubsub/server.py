@@ -26,8 +26,11 @@ from pubsub.session import Sessions
 
 __all__ = ["Server", "Serving", "serve", "serve_inherited"]
 
-# Chunks and news dealt with before the loop looks at anything else, and how long the engine waits meanwhile, seconds.
+# Chunks and news dealt with before the loop looks at anything else, in batches, unless that takes longer than this; and
+# how long the engine waits meanwhile. Seconds.
 _EVENTS_AT_ONCE = 64
+_BATCH = 4
+_WORK_AT_ONCE = 0.01
 _TURN_EVERY = 0.002
 # After the last Close, clients have so long to take it before the server resets what is left.
 _GRACE = 0.5
@@ -106,16 +109,22 @@ class Server(InProcess):
 
     def _on_work(self) -> None:
         self._turn()
-        events = self._engine.take_events(_EVENTS_AT_ONCE)
-        if not events:
+        turned = begun = self._loop.time()
+        told = 0
+        # Without the lane one event may be ten thousand messages: then signals and newcomers come before the next.
+        while told < _EVENTS_AT_ONCE and turned - begun < _WORK_AT_ONCE:
+            events = self._engine.take_events(_BATCH)
+            if not events:
+                break
+            told += len(events)
+            for event in events:
+                self._handle(event)
+                if self._loop.time() - turned > _TURN_EVERY:
+                    # A crowd of publishers must not hold up what is already published.
+                    self._turn()
+                    turned = self._loop.time()
+        if not told:
             return
-        turned = self._loop.time()
-        for event in events:
-            self._handle(event)
-            if self._loop.time() - turned > _TURN_EVERY:
-                # A crowd of publishers must not hold up what is already published.
-                self._turn()
-                turned = self._loop.time()
         # What was published and answered goes out now, not after another round of the loop.
         self._turn()
         self._leaving.look_again()

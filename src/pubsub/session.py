@@ -226,6 +226,7 @@ class Sessions:
 
     def _extend(self, session: Session, piece: Piece, whole: list[bytes | str]) -> Closed | None:
         assert session.partial is not None
+        self._thin_out(session)
         try:
             session.partial.extend(piece.data)
             if piece.last:
@@ -238,6 +239,14 @@ class Sessions:
         except Overloaded as error:
             return Closed(closing.TRY_LATER, f"too full: {error}", error=True, limit="max_memory_bytes")
         return None
+
+    def _thin_out(self, session: Session) -> None:
+        """As in the engine's lane: where messages that are arriving fill the memory the largest goes."""
+        while not self._engine.roomy and len(self._arriving) > 1:
+            largest = max(self._arriving.values(), key=lambda each: len(each.partial or b""))
+            if largest is session:
+                return
+            self._close(largest, self._verdicts[Cause.NO_ROOM])
 
     def _publish(self, session: Session, messages: list[bytes | str]) -> None:
         # Not strict: the bytes are in memory already, charged as lent; publishers are held back long before the limit.

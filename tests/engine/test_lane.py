@@ -393,14 +393,28 @@ def test_who_is_being_closed_already_is_condemned_as_well(ends: Ends) -> None:
 def test_a_message_that_finds_no_room_condemns(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(lane_bytes=8 << 20, max_memory_bytes=1 << 20)
     topic = rig.engine.topic("/x")
-    other, peer = rig.connect(topic, PUBLISHER), rig.connect(topic, PUBLISHER)
-    send(other, frame(bytes(1000))[:100])
-    held = rig.memory_bytes
-    # In a block of 0.5 MiB, which is under four fifths; twice as much is over the limit.
-    whole = frame(bytes(2 << 20))
-    send(peer, whole[: 1 << 19])
+    rig.connect_slow(topic)
+    topic.publish(bytes(530_000))
+    peer, held = rig.connect(topic, PUBLISHER), rig.memory_bytes
+    # With a block of 0.25 MiB that is under four fifths; with one twice as large it is over the limit.
+    send(peer, frame(bytes(2 << 20))[:300_000])
     expect_condemned(rig, peer, Cause.NO_ROOM)
     assert rig.memory_bytes == held
+
+
+def test_when_messages_that_arrive_are_over_half_of_the_limit_the_largest_goes(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(lane_bytes=8 << 20, max_memory_bytes=1 << 20)
+    topic = rig.engine.topic("/x")
+    small, large, grows = (rig.connect(topic, PUBLISHER) for _ in range(3))
+    begun = frame(bytes(1 << 20), fin=False)
+    send(small, begun[:100])
+    send(large, begun[:200_000])
+    assert [rig.condemned(peer) for peer in (small, large)] == [None] * 2
+    for at in range(0, 200_000, 10_000):
+        if rig.condemned(large) is None:
+            send(grows, begun[at : at + 10_000])
+    assert rig.condemned(large) == Cause.NO_ROOM
+    assert [rig.condemned(peer) for peer in (small, grows)] == [None] * 2
 
 
 @pytest.mark.parametrize("announced", [10, 50_000, LANE])

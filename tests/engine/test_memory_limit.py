@@ -102,8 +102,7 @@ def test_partial_messages_count(rig: Rig, topic: Topic) -> None:
 
 def test_publishers_are_held_from_four_fifths_on_and_subscribers_are_not(rig: Rig, topic: Topic) -> None:
     slow = rig.connect_slow(topic)
-    other = rig.engine.topic("/elsewhere")
-    publisher = rig.connect(other, PUBLISHER)
+    publisher = rig.connect(topic, PUBLISHER)
     topic.publish_many([bytes(300_000)] * 2)
     assert rig.engine.roomy
     publisher.send(b"read")
@@ -121,6 +120,17 @@ def test_publishers_are_held_from_four_fifths_on_and_subscribers_are_not(rig: Ri
     slow.read(500_000)
     rig.until(lambda: rig.lent(publisher) == b"read, held")
     assert rig.engine.roomy
+
+
+def test_publishers_of_a_topic_that_holds_little_are_not_held_for_what_others_fill(rig: Rig, topic: Topic) -> None:
+    rig.connect_slow(topic)
+    fill(rig, topic, LIMIT - 5000)
+    assert not rig.engine.roomy
+    held, elsewhere = rig.connect(topic, PUBLISHER), rig.connect(rig.engine.topic("/elsewhere"), PUBLISHER)
+    for publisher in (held, elsewhere):
+        publisher.send(b"read?")
+    rig.settle()
+    assert (rig.lent(held), rig.lent(elsewhere)) == (b"", b"read?")
 
 
 def test_room_is_told_when_memory_is_back_below_four_fifths(rig: Rig, topic: Topic) -> None:

@@ -231,10 +231,10 @@ async def test_messages_that_never_end_do_not_keep_memory_from_the_others_for_ev
     options = QUICK | {"max_memory_bytes": 8 * MIB, "max_message_bytes": 4 * MIB}
     async with serving(**options) as scene:
         greedy = [await scene.join("/greedy", "publisher") for _ in range(3)]
-        # Each in a block of a power of two: 4 MiB, 2 MiB, 0.5 MiB, which is over four fifths and under the limit.
-        for client, size in zip(greedy, (3 * MIB, 3 * MIB // 2, MIB // 3), strict=True):
+        # Each in a block of a power of two: 2 MiB, 1 MiB, 1 MiB, which is half of the limit.
+        for client, size in zip(greedy, (3 * MIB // 2, 3 * MIB // 4, 3 * MIB // 4), strict=True):
             await client.send(frame(b"", announced=4 * MIB) + bytes(size))
-        await wait_until(lambda: scene.server.stats().memory_bytes > 6 * MIB, "memory in use")
+        await wait_until(lambda: scene.server.stats().memory_bytes >= 4 * MIB, "memory in use")
         for client in greedy:
             await client.send(b"still here")
         good, publisher = await scene.join(), await scene.join(role="publisher")
