@@ -165,7 +165,7 @@ async def test_what_a_subscriber_sends_is_limited_as_well(payload: bytes | str, 
 
 
 async def test_a_subscriber_that_only_talks_costs_no_memory() -> None:
-    async with serving() as scene:
+    async with serving(max_ignored_bytes=None) as scene:
         subscriber = await send_junk(scene, frame(bytes(1_000_000)) * 10 + close_frame())
         assert await subscriber.read_close() == (1000, "")
         assert scene.server.stats().memory_bytes == 0
