@@ -81,6 +81,7 @@ cdef struct WaitList:
 cdef struct Incoming:
     # A message that arrives in pieces (see _incoming.pyx).
     Partial partial             # a subscriber's: its size alone
+    uint64_t counted_bytes      # of it, in the pool's partial_bytes
     uint64_t frame_left         # payload of the frame that is still to come
     uint64_t waited_ns          # since its first byte
     uint32_t key                # of the frame, as it stands at its next byte

@@ -15,6 +15,8 @@ Rules kept here:
 Called by the I/O thread that owns the connection; incoming_publish() under the log's lock.
 """
 
+from libc.stdint cimport int64_t
+
 from fastfan._codec cimport (
     SCAN_TEXT, UTF8_CUT, UTF8_START, UTF8_WRONG, check_masked, unmask, unmask_key_at, utf8, utf8_check,
 )
@@ -25,7 +27,7 @@ from fastfan._cursor cimport (
 from fastfan._log cimport log_append_partial, log_count_unseen, partial_drop, partial_room
 from fastfan._pool cimport pool_short
 from fastfan._rates cimport rates_note_ignored
-from fastfan._sync cimport count_up
+from fastfan._sync cimport add_fetch, count_up
 
 
 cdef enum:
@@ -57,6 +59,7 @@ cdef Cause incoming_piece(Loop *loop, Sink *sink, const uint8_t *data, size_t da
         out = partial_room(loop.pool, &incoming.partial, data_bytes, expected_bytes(incoming))
         if out == NULL:
             return CAUSE_NO_ROOM
+        recount(loop, incoming)
         unmask(out, data, data_bytes, incoming.key)
         return note_piece(incoming, out, data_bytes)
     if incoming.opcode == SCAN_TEXT:
@@ -68,6 +71,14 @@ cdef Cause incoming_piece(Loop *loop, Sink *sink, const uint8_t *data, size_t da
         return CAUSE_TOO_BIG
     advance(incoming, data_bytes)
     return rates_note_ignored(loop, sink, 0, data_bytes)
+
+
+cdef inline void recount(Loop *loop, Incoming *incoming) noexcept nogil:
+    """Its segment may have grown, or gone."""
+    cdef uint64_t held_bytes = 0 if incoming.partial.segment == NULL else incoming.partial.segment.block_bytes
+    if held_bytes != incoming.counted_bytes:
+        add_fetch(&loop.pool.partial_bytes, <int64_t>held_bytes - <int64_t>incoming.counted_bytes)
+        incoming.counted_bytes = held_bytes
 
 
 cdef inline size_t expected_bytes(Incoming *incoming) noexcept nogil:
@@ -103,8 +114,11 @@ cdef uint8_t *incoming_room(Loop *loop, Sink *sink, size_t *room_bytes) noexcept
     """Where the frame goes on. As much as has come, so that announcing much costs nothing; NULL: no memory for it."""
     cdef Incoming *incoming = &sink.incoming
     cdef size_t most = min(incoming.partial.payload_bytes, <size_t>FILL_MOST)
+    cdef uint8_t *room
     room_bytes[0] = min(<size_t>incoming.frame_left, most)
-    return partial_room(loop.pool, &incoming.partial, room_bytes[0], expected_bytes(incoming))
+    room = partial_room(loop.pool, &incoming.partial, room_bytes[0], expected_bytes(incoming))
+    recount(loop, incoming)
+    return room
 
 
 cdef Cause incoming_filled(Sink *sink, uint8_t *data, size_t data_bytes) noexcept nogil:
@@ -141,11 +155,13 @@ cdef bint incoming_publish(Loop *loop, Sink *sink) noexcept nogil:
         log_count_unseen(&topic.log, incoming.partial.payload_bytes)
     elif not log_append_partial(&topic.log, &incoming.partial, incoming.opcode, loop.now_ns):
         return False
+    recount(loop, incoming)
     return True
 
 
 cdef void incoming_drop(Loop *loop, Sink *sink) noexcept nogil:
     partial_drop(loop.pool, &sink.incoming.partial)
+    recount(loop, &sink.incoming)
     sink.incoming.opcode = 0
     sink.incoming.in_frame = False
 

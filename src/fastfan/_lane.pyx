@@ -307,11 +307,9 @@ cdef Cause thin_out(Loop *loop, Sink *sink) noexcept nogil:
             other = table_at(&loop.table, slot)
             if not other.started or other.state == GONE or other.incoming.partial.segment == NULL:
                 continue
-            if largest == NULL or (
-                    other.incoming.partial.segment.block_bytes > largest.incoming.partial.segment.block_bytes):
+            if largest == NULL or other.incoming.counted_bytes > largest.incoming.counted_bytes:
                 largest = other
-        if largest == NULL or (
-                largest.incoming.partial.segment.block_bytes >= load_acquire(&loop.pool.partial_bytes)):
+        if largest == NULL or largest.incoming.counted_bytes >= load_acquire(&loop.pool.partial_bytes):
             return CAUSE_NONE
         if largest == sink:
             return CAUSE_NO_ROOM

@@ -218,7 +218,6 @@ cdef uint8_t *partial_room(Pool *pool, Partial *partial, size_t data_bytes, size
         segment = pool_grow(pool, segment, room, FRAME_HEADER_MAX + partial.payload_bytes)
         if segment == NULL:
             return NULL
-        add_fetch(&pool.partial_bytes, <int64_t>segment.block_bytes - <int64_t>had)
         partial.segment = segment
     return segment.data + FRAME_HEADER_MAX + partial.payload_bytes
 
@@ -235,7 +234,6 @@ cdef bint partial_extend(Pool *pool, Partial *partial, const uint8_t *data, size
 
 cdef void partial_drop(Pool *pool, Partial *partial) noexcept nogil:
     if partial.segment != NULL:
-        add_fetch(&pool.partial_bytes, -<int64_t>partial.segment.block_bytes)
         pool_release(pool, partial.segment)
     partial.segment = NULL
     partial.payload_bytes = 0
@@ -256,7 +254,6 @@ cdef bint log_append_partial(Log *log, Partial *partial, uint8_t opcode, uint64_
             return False
         partial_drop(log.pool, partial)
         return True
-    add_fetch(&log.pool.partial_bytes, -<int64_t>segment.block_bytes)
     segment_reset(segment, -1)
     # The header's size is known only now: it goes right before the payload, and the data begins there.
     segment.data += FRAME_HEADER_MAX - header_bytes

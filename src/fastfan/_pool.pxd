@@ -41,7 +41,7 @@ cdef struct Pool:
     size_t spare_bytes
     size_t spare_unused_bytes   # the least that was spare since the last pool_ease()
     uint64_t used_bytes         # segments in logs, partial messages, lent bytes
-    uint64_t partial_bytes      # of these, messages that are arriving
+    uint64_t partial_bytes      # of these, messages that are arriving on connections
     uint64_t pinned_bytes       # of these, segments that only sinks in the middle of a frame hold
     uint64_t leaving_bytes      # of these, what will be given back because its sinks had to go for it
     uint64_t limit_bytes

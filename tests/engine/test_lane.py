@@ -417,6 +417,21 @@ def test_when_messages_that_arrive_are_over_half_of_the_limit_the_largest_goes(m
     assert [rig.condemned(peer) for peer in (small, grows)] == [None] * 2
 
 
+def test_a_message_that_the_program_puts_together_is_no_reason_to_end_a_clients(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(lane_bytes=8 << 20, max_memory_bytes=4 << 20)
+    topic = rig.engine.topic("/x")
+    ours = topic.partial()
+    ours.extend(bytes(2_200_000))  # over half of the limit
+    peers = [rig.connect(topic, PUBLISHER) for _ in range(2)]
+    for piece in (frame(b"a" * 1000, fin=False), frame(b"b", CONTINUATION)):
+        for peer in peers:
+            send(peer, piece)
+    assert [rig.condemned(peer) for peer in peers] == [None] * 2
+    assert topic.next_offset == 3
+    ours.publish()
+    assert topic.next_offset == 4
+
+
 @pytest.mark.parametrize("announced", [10, 50_000, LANE])
 def test_a_message_that_is_not_complete_in_time_condemns(make_rig: Callable[..., Rig], announced: int) -> None:
     rig = make_rig(lane_bytes=LANE, message_timeout=0.05)
