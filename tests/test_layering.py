@@ -1,8 +1,8 @@
 """Who may import whom. The table is docs/architecture.md's; any other arrow fails here.
 
-command ──► shell ──► engine            clients ──► sans-IO
-   │          └─────► sans-IO           mounts ───► shell
-   └──► everything
+    command ──► shell ──► engine            clients ──► sans-IO
+       │          └─────► sans-IO           mounts ───► shell
+       └──► everything
 """
 
 import ast

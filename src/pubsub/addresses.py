@@ -1,8 +1,8 @@
 """Where a server listens, where a client connects, and how a topic is written in a URL.
 
-server     HOST:PORT   :PORT (all interfaces)   [v6]:PORT         parse_listen_address
-client     ws://…  wss://…   /path on PUBSUB_ADDR   the server's form    client_address
-topic      /prices/é  ->  /prices/%C3%A9                          topic_path
+    server     HOST:PORT   :PORT (all interfaces)   [v6]:PORT         parse_listen_address
+    client     ws://…  wss://…   /path on PUBSUB_ADDR   the server's form    client_address
+    topic      /prices/é  ->  /prices/%C3%A9                          topic_path
 """
 
 import re

@@ -1,8 +1,8 @@
 """ASGI 3: what a server tells of a client, as the rest of the package has it.
 
-scope   ──► Request: the topic's path, query, headers, subprotocols      request_of()
-receive ──► messages, and the end                                        AsgiWire
-send    ◄── the 101, a refusal, messages, a Close                        AsgiWire, answer_http()
+    scope   ──► Request: the topic's path, query, headers, subprotocols      request_of()
+    receive ──► messages, and the end                                        AsgiWire
+    send    ◄── the 101, a refusal, messages, a Close                        AsgiWire, answer_http()
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping

@@ -1,7 +1,7 @@
 """The broker: an engine under the options, and what is known of its clients. Any thread, any event loop.
 
-Server   plain sockets, by one event loop        ┐
-Hub      clients of web servers, and Servers     ┴──►  Broker  ──►  fastfan.Engine
+    Server   plain sockets, by one event loop        ┐
+    Hub      clients of web servers, and Servers     ┴──►  Broker  ──►  fastfan.Engine
 """
 
 import time

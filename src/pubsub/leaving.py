@@ -1,8 +1,8 @@
 """How a server's clients are sent away: with 1012, all at once or one after the other, and waited for.
 
-spread       ─┬───┬───┬───┬───┬──   a Close each, so that not all come back in the same second
-send_off     ─┼──────────────────   a Close for everybody who has none yet
-wait_gone    ─┴────────────── ─ ─   until the last has gone, or patience is over
+    spread       ─┬───┬───┬───┬───┬──   a Close each, so that not all come back in the same second
+    send_off     ─┼──────────────────   a Close for everybody who has none yet
+    wait_gone    ─┴────────────── ─ ─   until the last has gone, or patience is over
 """
 
 from __future__ import annotations

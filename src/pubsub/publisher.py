@@ -1,8 +1,8 @@
 """The publishing client.
 
-async with Publisher("ws://127.0.0.1:8080/prices") as publisher:
-    await publisher.publish(b"42")
-    await publisher.flush()
+    async with Publisher("ws://127.0.0.1:8080/prices") as publisher:
+        await publisher.publish(b"42")
+        await publisher.flush()
 """
 
 from __future__ import annotations

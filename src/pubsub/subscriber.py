@@ -1,8 +1,8 @@
 """The subscribing client.
 
-async with Subscriber("ws://127.0.0.1:8080/prices") as subscriber:
-    async for message in subscriber:
-        ...
+    async with Subscriber("ws://127.0.0.1:8080/prices") as subscriber:
+        async for message in subscriber:
+            ...
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One soak from its first program to its last: who is started, asked, and sent home in which order.
 
-server ── rest ──► population: steady, trouble, mortals, floods ── minutes ──► they leave, the steady last ──► rest
+    server ── rest ──► population: steady, trouble, mortals, floods ── minutes ──► they leave, the steady last ──► rest
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Bad wires between two network namespaces: packets come late, and not all of them.
 
-netem_wire   the kernel's own (sch_netem) on a pair of veth interfaces; not every kernel has it
-tun_wire     two TUN interfaces, and a thread that carries packets from one to the other, after a while or never
+    netem_wire   the kernel's own (sch_netem) on a pair of veth interfaces; not every kernel has it
+    tun_wire     two TUN interfaces, and a thread that carries packets from one to the other, after a while or never
 """
 
 import contextlib

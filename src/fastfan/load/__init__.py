@@ -1,7 +1,7 @@
 """The load generator behind ``fastpubsub bench``: compiled, in one thread, without the GIL.
 
-plan.py      what it is to do             load.h   the C side, and who does what there
-report.py    what came of it              _load    the two together
+    plan.py      what it is to do             load.h   the C side, and who does what there
+    report.py    what came of it              _load    the two together
 """
 
 from fastfan.load._load import Load

@@ -1,7 +1,7 @@
 """What `bench` does: find or start the server, make workloads of what was asked for, run them, and tell.
 
---pid or an own server ──► cost.ServerProcess ─┐
-URL or an own server ────► Plan ──► workloads ─┴► run_workload ──► Outcome ──► a block of lines, or JSON
+    --pid or an own server ──► cost.ServerProcess ─┐
+    URL or an own server ────► Plan ──► workloads ─┴► run_workload ──► Outcome ──► a block of lines, or JSON
 """
 
 import os

@@ -1,7 +1,7 @@
 """A server's events as lines: JSON for programs, or columns for people.
 
-{"clientID":"bob-6f1c…","subscriptionTopic":"/news","type":4}       {"dropped":12}
-20:50:18 SubscriberJoined        /news  bob-6f1c…                    20:50:19 (dropped: 12)
+    {"clientID":"bob-6f1c…","subscriptionTopic":"/news","type":4}       {"dropped":12}
+    20:50:18 SubscriberJoined        /news  bob-6f1c…                    20:50:19 (dropped: 12)
 """
 
 import json

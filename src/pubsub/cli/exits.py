@@ -1,9 +1,9 @@
 """How a command ends: exit codes, and one line on stderr for whatever went wrong. A traceback is a bug.
 
-0     fine; also when the reader of our output had enough and closed the pipe
-1     it failed: refused, unreachable, closed by the server
-2     it was asked for the impossible: a bad option or address, a port in use
-130   Ctrl-C (128 + SIGINT, as shells have it)
+    0     fine; also when the reader of our output had enough and closed the pipe
+    1     it failed: refused, unreachable, closed by the server
+    2     it was asked for the impossible: a bad option or address, a port in use
+    130   Ctrl-C (128 + SIGINT, as shells have it)
 """
 
 import asyncio
