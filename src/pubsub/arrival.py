@@ -21,7 +21,7 @@ from fastfan import Overloaded
 from fastfan._upgrade import scan_upgrade
 from pubsub.connection import Connection
 from pubsub.gate import address_of
-from pubsub.handshake import Admission, Refusal, Request, admit
+from pubsub.handshake import Admission, Refusal, Request, admit, try_later
 from pubsub.listening import BACKLOG
 from pubsub.session import Session, Sessions, new_uid
 from pubsub.upgrade import ServerUpgrade
@@ -42,8 +42,6 @@ _PAUSE = 0.2
 _TURNED_AWAY_AT_ONCE = 256
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _LOOK_EVERY = 0.01
-# Seconds: what a 503 tells the client to wait.
-_RETRY = ((b"Retry-After", b"1"),)
 
 
 class _Arrival:
@@ -87,10 +85,7 @@ class Door:
     def _listen(self) -> None:
         self._resume = None
         for listener in self._listeners:
-            self._loop.add_reader(listener.fileno(), self._on_acceptable, listener)
-
-    def _on_acceptable(self, listener: socket.socket) -> None:
-        self._accept_from(listener)
+            self._loop.add_reader(listener.fileno(), self._accept_from, listener)
 
     def _accept_from(self, listener: socket.socket) -> bool:
         """Accepts some; whether there may be more."""
@@ -186,7 +181,7 @@ class Door:
     def _judge(self, arrival: _Arrival, upgrade: ServerUpgrade, request: Request) -> bool:
         outcome = admit(request, self._options)
         if isinstance(outcome, Admission) and self._closing:
-            outcome = Refusal(503, "the server is closing; connect again in a while", _RETRY)
+            outcome = try_later("the server is closing; connect again in a while")
         if isinstance(outcome, Refusal):
             return self._refuse(arrival, outcome)
         if not outcome.role:
@@ -199,7 +194,7 @@ class Door:
         try:
             self._hand_over(arrival, upgrade, outcome, topic)
         except Overloaded as error:
-            return self._refuse(arrival, Refusal(503, str(error), _RETRY))
+            return self._refuse(arrival, try_later(str(error)))
         return False
 
     def _hand_over(self, arrival: _Arrival, upgrade: ServerUpgrade, admission: Admission, topic: Topic) -> None:

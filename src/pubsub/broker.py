@@ -9,7 +9,7 @@ import time
 import fastfan
 from pubsub.census import Census
 from pubsub.eventstream import EventStreams
-from pubsub.gate import Gate
+from pubsub.gate import Gate, full
 from pubsub.handshake import Refusal, fault_of_topic
 from pubsub.options import Options
 from pubsub.stats import Stats
@@ -51,7 +51,15 @@ class Broker:
     def topic(self, path: str) -> fastfan.Topic:
         """Raises fastfan.EngineClosed after close(), MisuseError for a name over max_topic_bytes, and Overloaded where
         it would be one more than max_topics."""
-        return self.engine.find_topic(path) or self._make_topic(path)
+        topic = self.engine.find_topic(path)
+        if topic is not None:
+            return topic
+        fault = fault_of_topic(path, self.options.max_topic_bytes)
+        if fault is not None:
+            raise fastfan.MisuseError(fault)
+        if not self._has_topic_room():
+            raise fastfan.Overloaded(f"{self._too_many_topics()}; publish to one that there is, or raise it")
+        return self._make_topic(path)
 
     def topic_for(self, path: str, address: str | None) -> fastfan.Topic | Refusal:
         """The same for a request from `address`, of whose path `admit` has taken the measure: what it upgrades to."""
@@ -59,8 +67,7 @@ class Broker:
         if topic is not None:
             return self.gate.may_upgrade() or topic
         if not self._has_topic_room():
-            fault = f"{self._too_many_topics()}; try again in a while, or raise it with --max-topics"
-            return Refusal(503, fault, ((b"Retry-After", b"1"),), limit="max_topics")
+            return full("max_topics", self._too_many_topics())
         # Last what is counted, so that who is refused for anything else takes nobody's place.
         return self.gate.may_make_topic(address) or self.gate.may_upgrade() or self._make_topic(path)
 
@@ -68,11 +75,6 @@ class Broker:
         return f"there are {self.options.max_topics} topics already, which is max_topics"
 
     def _make_topic(self, path: str) -> fastfan.Topic:
-        fault = fault_of_topic(path, self.options.max_topic_bytes)
-        if fault is not None:
-            raise fastfan.MisuseError(fault)
-        if not self._has_topic_room():
-            raise fastfan.Overloaded(f"{self._too_many_topics()}; publish to one that there is, or raise it")
         # Its terms are looked up when it is made: rules are matched one by one, and this is called for every message.
         topic = self.engine.topic(path, **self.options.lag_terms(path)._asdict())
         if self._sweeps_itself:

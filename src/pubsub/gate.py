@@ -1,6 +1,6 @@
 """The gate: how many may come in, in all, from one address, and in a second; and how many topics there may be.
 
-    accept ──► enter() ──► the request ──► may_upgrade() ──► may_make() ──► ... ──► leave()
+    accept ──► enter() ──► the request ──► may_make_topic() ──► may_upgrade() ──► ... ──► leave()
 
 Every limit is an option, and who is turned away is told which. Limits per address do not hold for loopback: there a
 proxy stands for everybody.
@@ -15,19 +15,18 @@ from collections import Counter
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
-from pubsub.handshake import Refusal
+from pubsub.handshake import Refusal, try_later
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pubsub.options import Options
 
-__all__ = ["Gate", "address_of"]
+__all__ = ["Gate", "address_of", "full"]
 
 _MINUTE = 60.0
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 section 2.1: all of IPv4, in the last four bytes
 _TOO_MANY = 429
-_UNAVAILABLE = 503
 
 
 def address_of(host: object) -> str | None:
@@ -71,11 +70,11 @@ class Gate:
         most, most_each = self._options.max_connections, self._options.max_connections_per_address
         with self._lock:
             if most is not None and self.connections >= most:
-                return _full("max_connections", f"{most} connections are open, which is max_connections")
+                return full("max_connections", f"{most} connections are open, which is max_connections")
             if address is not None and most_each is not None:
                 if self._by_address[address] >= most_each:
                     fault = f"{most_each} connections from {address} are open, which is max_connections_per_address"
-                    return _full("max_connections_per_address", fault, _TOO_MANY)
+                    return full("max_connections_per_address", fault, _TOO_MANY)
                 self._by_address[address] += 1
             self.connections += 1
         return None
@@ -96,7 +95,7 @@ class Gate:
         with self._lock:
             if self._upgrades.take(self._clock()):
                 return None
-        return _full("max_upgrades_per_second", f"more than max_upgrades_per_second={most} are asking")
+        return full("max_upgrades_per_second", f"more than max_upgrades_per_second={most} are asking")
 
     def may_make_topic(self, address: str | None) -> Refusal | None:
         """A request names a topic that there is not yet; None: and was counted."""
@@ -113,7 +112,7 @@ class Gate:
                 return None
             wait = math.ceil(self._minute_began + _MINUTE - now)
         fault = f"{address} has made {most} topics within a minute, which is max_new_topics_per_address"
-        return _full("max_new_topics_per_address", fault, _TOO_MANY, wait)
+        return full("max_new_topics_per_address", fault, _TOO_MANY, wait)
 
 
 class _Allowance:
@@ -136,6 +135,7 @@ class _Allowance:
         return True
 
 
-def _full(limit: str, fault: str, status: int = _UNAVAILABLE, wait: int = 1) -> Refusal:
+def full(limit: str, fault: str, status: int = 503, wait: int = 1) -> Refusal:
+    """Of who is one too many for the option `limit`."""
     cure = f"try again in a while, or raise it with --{limit.replace('_', '-')}"
-    return Refusal(status, f"{fault}; {cure}", ((b"Retry-After", b"%d" % wait),), limit=limit)
+    return try_later(f"{fault}; {cure}", status=status, wait=wait, limit=limit)

@@ -42,6 +42,7 @@ __all__ = [
     "role_named",
     "role_of",
     "topic_of",
+    "try_later",
 ]
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -168,6 +169,11 @@ def host_of_target(target: str) -> str | None:
         return None
     absolute = _ABSOLUTE.fullmatch(target)
     return None if absolute is None else absolute[1]
+
+
+def try_later(body: str, *, status: int = 503, wait: int = 1, limit: str = "") -> Refusal:
+    """For who may come again after `wait` seconds."""
+    return Refusal(status, body, ((b"Retry-After", b"%d" % wait),), limit=limit)
 
 
 def bad_request(body: str, *, topic: str = "", event: EventType | None = None, head_only: bool = False) -> Refusal:

@@ -29,7 +29,7 @@ from pubsub.channel import Channel, Wire
 from pubsub.desk import Desk
 from pubsub.errors import ConfigError, MisuseError, shown
 from pubsub.gate import address_of
-from pubsub.handshake import Admission, Refusal, Request, admit, role_named
+from pubsub.handshake import Admission, Refusal, Request, admit, role_named, try_later
 from pubsub.inprocess import InProcess
 from pubsub.listening import listen
 from pubsub.options import Options
@@ -39,7 +39,7 @@ from pubsub.term import Term
 __all__ = ["Hub"]
 
 _NO_WEBSOCKET = "the web server passed the upgrade on as plain HTTP; give it a WebSocket library (uvicorn: websockets)"
-_CLOSING = Refusal(503, "the application is closing; connect again in a while", ((b"Retry-After", b"1"),))
+_CLOSING = try_later("the application is closing; connect again in a while")
 
 _hubs: WeakSet[Hub] = WeakSet()
 _watched: list[int] = []  # the process that watches its forks

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from pubsub.handshake import Role
     from pubsub.session import Session, Sessions
 
-__all__ = ["Leaving"]
+__all__ = ["GRACE", "Leaving"]
 
 # With fewer than so many it goes faster: a few who come back at once are no storm.
 _MANY = 20
 _SPREAD_EVERY = 0.02
-# Who is closed last has so long to take it, seconds.
-_GRACE = 0.5
+# Who is closed last has so long to take it, seconds, before what is left is reset.
+GRACE = 0.5
 
 
 class Leaving:
@@ -48,7 +48,7 @@ class Leaving:
             passed = self._loop.time() - begun
             due = 1 + int(count * passed / seconds) if passed < seconds else count
             while waiting and count - len(waiting) < due:
-                self._close(waiting.pop(), until - self._loop.time() + _GRACE, after_log=True)
+                self._close(waiting.pop(), until - self._loop.time() + GRACE, after_log=True)
             await asyncio.sleep(_SPREAD_EVERY if waiting else 0)
 
     async def send_off(self, role: Role, *, patience: float, after_log: bool) -> None:

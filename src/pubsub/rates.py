@@ -26,19 +26,18 @@ class Pauses:
         self._resumed = self._beaten - _SECOND
 
     def beat(self) -> None:
-        self._look(self.clock())
+        self._beaten = self._look()
 
     def just_resumed(self) -> bool:
         """Whether it went on less than a second ago. It looks for itself: what piled up is read before a late beat."""
+        return self._look() - self._resumed < _SECOND
+
+    def _look(self) -> float:
+        """The time; a beat that is late is noted."""
         now = self.clock()
         if now - self._beaten > _LATE:
-            self._look(now)
-        return now - self._resumed < _SECOND
-
-    def _look(self, now: float) -> None:
-        if now - self._beaten > _LATE:
-            self._resumed = now
-        self._beaten = now
+            self._resumed = self._beaten = now
+        return now
 
 
 class Rate:

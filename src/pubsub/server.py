@@ -19,7 +19,7 @@ from pubsub.desk import Desk
 from pubsub.errors import ConfigError
 from pubsub.handshake import Role
 from pubsub.inprocess import InProcess
-from pubsub.leaving import Leaving
+from pubsub.leaving import GRACE, Leaving
 from pubsub.listening import listen
 from pubsub.options import Options
 from pubsub.session import Sessions
@@ -32,8 +32,6 @@ _EVENTS_AT_ONCE = 64
 _BATCH = 4
 _WORK_AT_ONCE = 0.01
 _TURN_EVERY = 0.002
-# After the last Close, clients have so long to take it before the server resets what is left.
-_GRACE = 0.5
 # A request that is under way when it closes may be finished within this.
 _ARRIVING = 0.25
 # Of the time that there is, for the Closes; the rest is for those who get the last of them to answer in.
@@ -53,7 +51,14 @@ class Server(InProcess):
         self._engine = broker.engine
         self._loop = asyncio.get_running_loop()
         self._desk = Desk(self._engine)
-        self._sessions = Sessions(self._engine, self._options, broker.census, self._desk.tell_room, broker.gate)
+        self._sessions = Sessions(
+            self._engine,
+            self._options,
+            broker.census,
+            broker.gate,
+            pauses=self._desk.pauses,
+            on_room=self._desk.tell_room,
+        )
         self._leaving = Leaving(self._sessions)
         self._closing: asyncio.Task[None] | None = None
         address = listeners[0].getsockname()
@@ -180,7 +185,7 @@ class Server(InProcess):
             await self._leaving.wait_gone(Role.PUBLISHER, max(until - self._loop.time(), 0.0))
             await self._leaving.spread(Role.DUPLEX, max(ends - self._loop.time(), 0.0) * _SPREAD_SHARE, until=ends)
         self._door.refuse_all()
-        patience = max(ends - self._loop.time(), 0.0) + _GRACE
+        patience = max(ends - self._loop.time(), 0.0) + GRACE
         await self._leaving.send_off(Role.DUPLEX, patience=patience, after_log=drain > 0)
         if drain > 0:
             await self._desk.read_out(max(ends - self._loop.time(), 0.0))
@@ -193,7 +198,7 @@ class Server(InProcess):
         if not self._owns_broker:
             for session in self._sessions.all():
                 self._engine.abort(session.token)
-            await self._leaving.wait_gone(Role.DUPLEX, _GRACE)
+            await self._leaving.wait_gone(Role.DUPLEX, GRACE)
         self._timer.cancel()
         for fileno in self._watched:
             self._loop.remove_reader(fileno)

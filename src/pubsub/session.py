@@ -122,12 +122,19 @@ class Sessions:
     """Every session of a server, by token, and what happens to them."""
 
     def __init__(
-        self, engine: Engine, options: Options, census: Census, on_room: Callable[[], None], gate: Gate | None = None
+        self,
+        engine: Engine,
+        options: Options,
+        census: Census,
+        gate: Gate,
+        *,
+        pauses: Pauses,
+        on_room: Callable[[], None],
     ) -> None:
-        """`gate` is the one that they came in by."""
+        """`gate` is the one that they came in by, `pauses` those of the loop that handles them."""
         self._engine = engine
         self._gate = gate
-        self._pauses = Pauses()
+        self._pauses = pauses
         self._options = options
         self._census = census
         self._by_token: dict[int, Session] = {}
@@ -241,10 +248,12 @@ class Sessions:
         return None
 
     def _thin_out(self, session: Session) -> None:
-        """As in the engine's lane: where messages that are arriving fill the memory the largest goes."""
+        """As in the engine's lane: messages that are arriving have half of the memory, and beyond it the largest goes.
+        Nothing is looked at before memory is short; and each lies in a block up to twice as large as what has come."""
         while not self._engine.roomy and len(self._arriving) > 1:
-            largest = max(self._arriving.values(), key=lambda each: len(each.partial or b""))
-            if largest is session:
+            sizes = {each: len(each.partial or b"") for each in self._arriving.values()}
+            largest = max(sizes, key=sizes.__getitem__)
+            if largest is session or 4 * sum(sizes.values()) <= self._engine.stats()["max_memory_bytes"]:
                 return
             self._close(largest, self._verdicts[Cause.NO_ROOM])
 
@@ -310,8 +319,7 @@ class Sessions:
     def _on_departed(self, session: Session, detail: int, _data: bytes) -> None:
         del self._by_token[session.token]
         self._drop_partial(session)
-        if self._gate is not None:
-            self._gate.leave(session.address)
+        self._gate.leave(session.address)
         if detail == Cause.CLOSE_TIMEOUT:
             self._census.met("close_deadline")
         cause = Cause(detail).name.lower()

@@ -272,3 +272,24 @@ async def test_neither_do_they_where_a_slow_subscriber_paces_their_topic() -> No
         assert await reading == b"at last"
         # Many times message_timeout; without that it would be when the slow one has read enough.
         assert now() - begun < 5.0
+
+
+@pytest.mark.parametrize("lane", [True, False], ids=["lane", "wsproto"])
+async def test_messages_that_arrive_are_not_ended_for_what_logs_fill(lane: bool) -> None:
+    # Longer than the test, for the one that does not read.
+    patient = {"subscriber_write_timeout": 60.0, "message_timeout": 60.0}
+    async with serving(lane=lane, max_memory_bytes=8 * MIB, pace_lag_bytes=7 * MIB, **patient) as scene:
+        await scene.join("/full", receive_buffer=4096)
+        senders = [await scene.join(role="publisher") for _ in range(2)]
+        while scene.server.stats().memory_bytes < 6.7 * MIB:
+            scene.server.publish("/full", bytes(MIB // 10))
+            await asyncio.sleep(0)
+        for sender in senders:
+            await sender.send(frame(b"a" * 3000, fin=False))
+        await wait_until(lambda: scene.server.stats().received_bytes >= 6000, "two halves")
+        for sender in senders:
+            await sender.send(frame(b"b", 0x0, fin=False))
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+            assert scene.departures == {}
+        assert scene.server.stats().limited == {}

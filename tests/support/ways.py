@@ -16,8 +16,10 @@ from fastfan import DUPLEX, PUBLISHER, SUBSCRIBER, Engine, Topic
 from pubsub.census import Census
 from pubsub.closing import RESTART
 from pubsub.eventstream import EventStreams
+from pubsub.gate import Gate
 from pubsub.handshake import Role
 from pubsub.options import Options
+from pubsub.rates import Pauses
 from pubsub.session import Session, Sessions, new_uid
 from tests.support.clientstreams import LIMIT, Script
 from tests.support.frames import CLOSE, PONG, parse
@@ -233,7 +235,9 @@ class Way:
             message_timeout=HOUR,
         )
         self.census = Causes()
-        self._sessions = Sessions(self.engine, options, self.census, lambda: None)
+        self._sessions = Sessions(
+            self.engine, options, self.census, Gate(options), pauses=Pauses(), on_room=lambda: None
+        )
         self._poll = select.epoll()
         self._work = self.engine.work_fileno()
         self._poll.register(self._work, select.EPOLLIN)
