@@ -148,7 +148,7 @@ cdef struct Sink:
     Lane lane
     Incoming incoming
     # What it sent in its current second (see _rates.pyx).
-    uint64_t second_ns          # when that began; 0: none did
+    uint64_t second_ns          # when that began
     uint64_t ignored_bytes
     uint32_t controls
     bint moving                 # at the last review

@@ -14,7 +14,8 @@ cdef void lag_note_pass(View *view) noexcept nogil
 cdef bint lag_catches_up(Sink *sink, uint64_t now_ns) noexcept nogil
 cdef bint lag_leaves(Sink *sink) noexcept nogil
 # Any thread, under the log's lock:
-cdef Least lag_least(TopicState *topic, uint64_t now_ns) noexcept nogil
+cdef Least lag_least(View *view, uint64_t now_ns) noexcept nogil
+cdef bint lag_is_too_old(View *view, uint64_t time_ns, uint64_t now_ns) noexcept nogil
 cdef bint lag_decide_pacing(TopicState *topic, bint fewer) noexcept nogil
 cdef bint lag_paced_without(TopicState *topic, bint moving, bint lagging, bint over) noexcept nogil
 # The thread of the loop:

@@ -108,8 +108,13 @@ cdef bint is_over(View *view, Sink *sink, uint64_t lag, uint64_t now_ns) noexcep
     offset = segment_offset_at(segment, at, &time_ns)
     if topic.max_lag_messages and load_acquire(&topic.log.next_offset) - offset > topic.max_lag_messages:
         return True
-    return topic.max_lag_age_ns != 0 and time_ns != 0 and (
-        max(time_ns, view.ages_from_ns) + topic.max_lag_age_ns < now_ns)
+    return lag_is_too_old(view, time_ns, now_ns)
+
+
+cdef bint lag_is_too_old(View *view, uint64_t time_ns, uint64_t now_ns) noexcept nogil:
+    """Whether a message of then (0: nobody knows) is over the topic's bound for ages."""
+    cdef uint64_t most_ns = view.topic.max_lag_age_ns
+    return most_ns != 0 and time_ns != 0 and max(time_ns, view.ages_from_ns) + most_ns < now_ns
 
 
 cdef struct Review:
@@ -165,17 +170,16 @@ cdef void skip(View *view, Sink *sink, Review *review) noexcept nogil:
     cdef Least least
     if review.target.segment == NULL:
         mutex_lock(&topic.log.lock)
-        least = lag_least(topic, review.now_ns)
-        if view.ages_from_ns >= least.time_ns:
-            least.time_ns = 0
+        least = lag_least(view, review.now_ns)
         place_oldest(&topic.log, &least, &review.target)
         mutex_unlock(&topic.log.lock)
     if cursor_jump(sink, &review.target):
         review.jumped = True
 
 
-cdef Least lag_least(TopicState *topic, uint64_t now_ns) noexcept nogil:
+cdef Least lag_least(View *view, uint64_t now_ns) noexcept nogil:
     """What a message has that is within the bounds."""
+    cdef TopicState *topic = view.topic
     cdef Least least
     least.position = topic.log.end_position - min(topic.log.end_position, topic.max_lag_bytes)
     least.offset = least.time_ns = 0
@@ -183,6 +187,8 @@ cdef Least lag_least(TopicState *topic, uint64_t now_ns) noexcept nogil:
         least.offset = topic.log.next_offset - min(topic.log.next_offset, topic.max_lag_messages)
     if topic.max_lag_age_ns:
         least.time_ns = now_ns - min(now_ns, topic.max_lag_age_ns)
+        if view.ages_from_ns >= least.time_ns:
+            least.time_ns = 0       # of before the pause all are young
     return least
 
 

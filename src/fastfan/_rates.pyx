@@ -35,7 +35,7 @@ cdef bint has_just_resumed(Loop *loop) noexcept nogil:
 
 
 cdef inline void begin_second(Loop *loop, Sink *sink) noexcept nogil:
-    if loop.now_ns - sink.second_ns >= SECOND_NS or sink.second_ns == 0:
+    if loop.now_ns - sink.second_ns >= SECOND_NS:
         sink.second_ns, sink.controls, sink.ignored_bytes = loop.now_ns, 0, 0
 
 

@@ -8,7 +8,7 @@ review them too: publishers may wait for a reader that has stopped reading, and 
 from fastfan._cursor cimport (
     CAUSE_MEMORY, CAUSE_TOO_FAR_BEHIND, POLICY_BLOCK, POLICY_DISCONNECT, POLICY_SKIP, View,
 )
-from fastfan._lag cimport lag_decide_pacing, lag_least, lag_span
+from fastfan._lag cimport lag_decide_pacing, lag_is_too_old, lag_least, lag_span
 from fastfan._log cimport segment_offset_at
 from fastfan._place cimport Least, Place, place_newest, place_oldest
 from fastfan._readers cimport readers_condemn, readers_jump, readers_locate, readers_view
@@ -81,9 +81,7 @@ cdef bint judge(ReaderState *reader, uint64_t now_ns) noexcept nogil:
     if topic.policy == POLICY_DISCONNECT:
         readers_condemn(reader, CAUSE_TOO_FAR_BEHIND)
         return True
-    least = lag_least(topic, now_ns)
-    if readers_view(topic).ages_from_ns >= least.time_ns:
-        least.time_ns = 0
+    least = lag_least(readers_view(topic), now_ns)
     if place_oldest(&topic.log, &least, &target):
         readers_jump(reader, &target)
     return False
@@ -117,7 +115,7 @@ cdef bint readers_is_over(ReaderState *reader, uint64_t now_ns) noexcept nogil:
         return False
     readers_locate(reader)
     segment_offset_at(reader.segment, reader.position - reader.segment.base, &time_ns)
-    return time_ns != 0 and max(time_ns, readers_view(topic).ages_from_ns) + topic.max_lag_age_ns < now_ns
+    return lag_is_too_old(readers_view(topic), time_ns, now_ns)
 
 
 cdef bint readers_review_all(ReaderHub *hub, uint64_t now_ns, uint64_t resumed_ns) noexcept nogil:
