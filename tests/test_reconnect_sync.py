@@ -1,7 +1,6 @@
 """Coming back, for programs without asyncio."""
 
 import queue
-import signal
 import threading
 from typing import Any
 
@@ -10,7 +9,8 @@ import pytest
 import pubsub.sync
 from pubsub import ClosedBy, ConnectionClosed, Gap, MisuseError, Reconnect
 from tests.support.comingback import AT_ONCE, in_turn_threaded
-from tests.support.peers import SOON, threaded_server
+from tests.support.interrupts import interrupted_soon
+from tests.support.peers import threaded_server
 
 PATIENCE = 30.0
 LONG = Reconnect(first_delay=3600.0, max_delay=3600.0)
@@ -134,12 +134,7 @@ def test_ctrl_c_while_it_is_away_ends_the_call_and_the_client_comes_back() -> No
         pubsub.sync.Subscriber(url, reconnect=AT_ONCE, on_away=lambda error: away.set()) as subscriber,
     ):
         assert away.wait(PATIENCE)
-        main = threading.main_thread().ident
-        assert main is not None
-        interrupt = threading.Timer(SOON, signal.pthread_kill, (main, signal.SIGINT))
-        interrupt.start()
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted_soon():
             next(subscriber)
-        interrupt.join()
         go_on.set()
         assert list(subscriber) == [b"after"]

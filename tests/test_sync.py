@@ -1,6 +1,5 @@
 """The clients for programs without asyncio."""
 
-import signal
 import threading
 from typing import Any
 
@@ -8,7 +7,8 @@ import pytest
 
 import pubsub.sync
 from pubsub import ConnectFailed, ConnectionClosed, MisuseError, UnhandledMessageType
-from tests.support.peers import SOON, refused_url, threaded_server
+from tests.support.interrupts import interrupted_soon
+from tests.support.peers import refused_url, threaded_server
 
 
 def test_what_is_published_arrives_and_flush_returns_when_it_has() -> None:
@@ -114,13 +114,8 @@ def test_ctrl_c_ends_the_call_that_waits_and_leaves_the_connection() -> None:
         peer.send(b"after")
 
     with threaded_server(publish) as url, pubsub.sync.Subscriber(url) as subscriber:
-        main = threading.main_thread().ident
-        assert main is not None
-        interrupt = threading.Timer(SOON, signal.pthread_kill, (main, signal.SIGINT))
-        interrupt.start()
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted_soon():
             next(subscriber)
-        interrupt.join()
         go_on.set()
         assert list(subscriber) == [b"after"]
 
