@@ -6,6 +6,7 @@ from fastfan._cursor cimport Cause, Sink, View
 from fastfan._loop cimport Loop
 
 cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil
+cdef ssize_t connection_read(Loop *loop, Sink *sink, uint8_t *room, size_t room_bytes) noexcept nogil
 cdef void connection_lend(Loop *loop, Sink *sink, const uint8_t *data, uint32_t data_bytes) noexcept nogil
 cdef void connection_return(Loop *loop, Sink *sink) noexcept nogil
 cdef bint must_wait(Loop *loop, Sink *sink) noexcept nogil

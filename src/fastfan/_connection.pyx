@@ -64,7 +64,7 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
         got = lane_fill(loop, sink, &wanted)
     else:
         wanted = CHUNK_BYTES
-        got = wire_receive(sink.fd, loop.buffer + sink.tail_bytes, CHUNK_BYTES)
+        got = connection_read(loop, sink, loop.buffer + sink.tail_bytes, CHUNK_BYTES)
         if got > 0:
             if sink.tail_bytes:
                 memcpy(loop.buffer, sink.tail, sink.tail_bytes)
@@ -72,7 +72,6 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
     if sink.state == GONE:
         return
     if got > 0:
-        count_up(&loop.counters.received_bytes, <uint64_t>got)
         # A short read emptied the socket; the end of the stream, once told, is still to be read.
         sink.readable = got == wanted or sink.hangup
         if not sink.readable:
@@ -89,6 +88,14 @@ cdef void connection_receive(Loop *loop, Sink *sink) noexcept nogil:
         connection_end(loop, sink, CAUSE_CLOSED if sink.close_sent else CAUSE_LEFT, False)
     else:
         connection_end(loop, sink, CAUSE_MEMORY if got == -ENOMEM else CAUSE_RESET, False)
+
+
+cdef ssize_t connection_read(Loop *loop, Sink *sink, uint8_t *room, size_t room_bytes) noexcept nogil:
+    """What wire_receive() does; counted before anything comes of it that another thread may see."""
+    cdef ssize_t got = wire_receive(sink.fd, room, room_bytes)
+    if got > 0:
+        count_up(&loop.counters.received_bytes, <uint64_t>got)
+    return got
 
 
 cdef void connections_read_on(Loop *loop) noexcept nogil:

@@ -33,7 +33,7 @@ from fastfan._codec cimport (
     SCAN_BINARY, SCAN_CLOSE, SCAN_CONTINUATION, SCAN_CONTROL, SCAN_CONTROL_MAX, SCAN_FRAME, SCAN_MALFORMED, SCAN_MORE,
     SCAN_PING, SCAN_PONG, SCAN_TEXT, UTF8_START, UTF8_WHOLE, check_masked, client_frame, scan, scan_header, unmask,
 )
-from fastfan._connection cimport connection_end, connection_lend
+from fastfan._connection cimport connection_end, connection_lend, connection_read
 from fastfan._cursor cimport (
     CAUSE_BAD_TEXT, CAUSE_MEMORY, CAUSE_MESSAGE_TIMEOUT, CAUSE_NO_ROOM, CAUSE_NONE, GONE, LANE_ENDED, LANE_LEFT,
     LANE_OPEN, OPEN, ROLE_PUBLISHER, Cause, TopicState,
@@ -52,7 +52,6 @@ from fastfan._rates cimport rates_note_control, rates_note_ignored
 from fastfan._readers cimport readers_note_append
 from fastfan._sink cimport sink_queue_control
 from fastfan._sync cimport add_fetch, count_up, load_acquire, mutex_lock, mutex_unlock, store_release
-from fastfan._system cimport wire_receive
 from fastfan._table cimport table_at
 
 
@@ -252,7 +251,7 @@ cdef ssize_t lane_fill(Loop *loop, Sink *sink, ssize_t *wanted) noexcept nogil:
         condemn(loop, sink, CAUSE_NO_ROOM)
         return -EAGAIN
     wanted[0] = <ssize_t>room_bytes
-    got = wire_receive(sink.fd, room, room_bytes)
+    got = connection_read(loop, sink, room, room_bytes)
     if got <= 0:
         return got
     memset(&chunk, 0, sizeof(Chunk))
