@@ -29,6 +29,7 @@ def test_defaults_are_shown_as_they_are_typed() -> None:
     assert "[default: 1024]" in shown["event_buffer"]
     assert "[default: off]" in shown["max_lag_age"]
     assert "[default: the server's own]" in shown["allow_origins"]
+    assert "[default: any]" in shown["allow_hosts"]
     assert "[default: disconnect, everywhere]" in shown["overflow"]
 
 

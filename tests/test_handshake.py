@@ -229,6 +229,51 @@ def test_the_host_of_a_whole_url_replaces_the_host_header() -> None:
     assert refusal(head).status == 403
 
 
+@pytest.mark.parametrize(
+    ("allowed", "host", "may"),
+    [
+        ("", "anything.example", True),
+        ("a.example", "a.example", True),
+        ("a.example", "A.Example:8080", True),
+        ("a.example", "a.example.", True),
+        ("a.example", "a.example.:8080", True),
+        ("a.example", "b.example", False),
+        ("a.example", "xa.example", False),
+        ("a.example", "a.example.evil.test", False),
+        ("*.a.example", "b.a.example", True),
+        ("*.a.example", "a.example", False),
+        ("*.a.example", "c.b.a.example", False),
+        ("**.a.example", "c.b.a.example", True),
+        ("b.example a.example", "a.example", True),
+        ("*", "anything.example", True),
+        ("a.example", "127.0.0.1:8080", True),
+        ("a.example", "192.0.2.7", True),
+        ("a.example", "[2001:db8::1]:8080", True),
+        ("a.example", "localhost:8080", True),
+        ("a.example", "app.localhost", True),
+        ("a.example", "localhost.evil.test", False),
+        ("a.example", "notlocalhost", False),
+        ("a.example", "127.0.0.1.evil.test", False),
+    ],
+)
+def test_allow_hosts_are_the_names_that_a_server_answers_for(allowed: str, host: str, may: bool) -> None:
+    options = Options(allow_hosts=tuple(allowed.split()))
+    head = upgrade_head(ROLE, ("Host", host), ("Origin", f"http://{host}"), without=("Host",))
+    if may:
+        assert isinstance(judge(head, options), Admission)
+    else:
+        refused = refusal(head, options)
+        assert (refused.status, refused.event) == (421, EventType.WEBSOCKET_UPGRADE_FAILED)
+        assert host.lower() in refused.body.lower() and "--allow-hosts" in refused.body
+
+
+def test_allow_hosts_are_for_who_sends_no_origin_too_and_for_whole_urls() -> None:
+    options = Options(allow_hosts=("a.example",))
+    assert refusal(upgrade_head(ROLE), options).status == 421
+    assert isinstance(judge(upgrade_head(ROLE, target="http://a.example/prices"), options), Admission)
+    assert refusal(upgrade_head(ROLE, target="http://b.example/prices"), options).status == 421
+
+
 def test_a_host_in_another_script_is_compared_as_browsers_send_it() -> None:
     host = "xn--bcher-kva.example"
     assert admission(upgrade_head(ROLE, ("Host", host), ("Origin", f"https://{host}"), without=("Host",)))

@@ -51,7 +51,7 @@ COUNTS = [
 def test_every_option_is_tested_here() -> None:
     names = {field.name for field in dataclasses.fields(Options)}
     # `overflow` has a file of its own: test_overflow.py.
-    assert names == {*DURATIONS, *COUNTS, "allow_origins", "lane", "io_threads", "overflow"}
+    assert names == {*DURATIONS, *COUNTS, "allow_origins", "allow_hosts", "lane", "io_threads", "overflow"}
 
 
 @pytest.mark.parametrize(("given", "lane"), [(True, True), (False, False), ("off", False), ("Yes", True)])
@@ -73,7 +73,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (options.max_lag_messages, options.max_lag_age, options.max_memory_bytes) == (None, None, None)
     assert (options.event_buffer, options.topic_linger, options.max_lingering_topics) == (1024, 300, 10_000)
     assert (options.allow_origins, options.max_head_bytes, options.lane) == ((), 16384, True)
-    assert (options.io_threads, options.overflow) == (1, ())
+    assert (options.io_threads, options.overflow, options.allow_hosts) == (1, (), ())
 
 
 @pytest.mark.parametrize("name", MAY_BE_OFF)
@@ -171,6 +171,19 @@ def test_origins_come_as_a_list_or_as_text() -> None:
         assert Options(allow_origins=given).allow_origins == expected  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no list of origins"):
         Options(allow_origins=7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("host", ["https://a.example", "a.example:80", "a/b", "a b", "", 7, "bücher.example", "[::1]"])
+def test_what_is_no_name_of_a_host_is_refused(host: object) -> None:
+    with pytest.raises(ConfigError, match=r"allow_hosts: .* is no name of a host; give one without scheme and port"):
+        Options(allow_hosts=(host,))  # type: ignore[arg-type]
+
+
+def test_hosts_come_as_a_list_or_as_text() -> None:
+    for given in (["A.example", "*.b.example."], "a.example, *.b.example"):
+        assert Options(allow_hosts=given).allow_hosts == ("a.example", "*.b.example")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="no list of host names"):
+        Options(allow_hosts=7)  # type: ignore[arg-type]
 
 
 # --- names and values from outside ---

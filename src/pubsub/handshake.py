@@ -7,6 +7,7 @@ The order in which a request is judged, and what a refusal tells the server's ev
     role      none, unknown, or not in agreement                  400, BadHTTPHeaders
     upgrade   no Upgrade header: 426; else                        400, UpgradeFailed        http_door.py
     protocol  only subprotocols that are unknown here             400, UpgradeFailed
+    Host      not one of allow_hosts                              421, UpgradeFailed
     Origin    a browser's page from elsewhere                     403, UpgradeFailed
     name      not a client name                                   400, BadHTTPHeaders
     policy    (401, 403, 404, 429, 503: the server's, after `admit`; gate.py)
@@ -15,7 +16,6 @@ Browsers cannot set headers, so a role, and a name, may come in several places: 
 """
 
 import enum
-import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from urllib.parse import unquote_to_bytes
 from pubsub.errors import shown
 from pubsub.events import EventType
 from pubsub.options import Options
+from pubsub.origins import is_allowed_host, is_allowed_origin, is_origin_of
 
 __all__ = [
     "Admission",
@@ -113,8 +114,8 @@ class Refusal:
 
 
 def admit(request: Request, options: Options, *, role: str | None = None) -> Admission | Refusal:
-    """Judges a request whose upgrade is sound: role, subprotocol, Origin, name, in this order. With `role` the program
-    has decided on that, and what the request says of it does not count."""
+    """Judges a request whose upgrade is sound: role, subprotocol, Host, Origin, name, in this order. With `role` the
+    program has decided on that, and what the request says of it does not count."""
     topic = topic_of(request.target)
     if topic is None:
         return bad_target(request.target)
@@ -136,7 +137,7 @@ def _admit(request: Request, options: Options, topic: str, role: Role | Refusal)
             event=EventType.WEBSOCKET_UPGRADE_FAILED,
             topic=topic,
         )
-    refusal = _foreign_origin(request, options, topic)
+    refusal = _foreign(request, options, topic)
     if refusal is not None:
         return refusal
     name = _name_of(request, topic)
@@ -255,59 +256,25 @@ def _subprotocol(offered: Sequence[str], role: Role) -> str | None:
     return "pubsub" if "pubsub" in offered else None
 
 
-# --- Origin ---
-
-_DEFAULT_PORTS = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
+# --- where it is from ---
 
 
-def _foreign_origin(request: Request, options: Options, topic: str) -> Refusal | None:
+def _foreign(request: Request, options: Options, topic: str) -> Refusal | None:
+    if options.allow_hosts and not is_allowed_host(request.host, options.allow_hosts):
+        # RFC 9110 section 15.5.20: not what this server answers for.
+        body = f"Host {shown(request.host)} is not in allow_hosts; add it with --allow-hosts"
+        return Refusal(421, body, event=EventType.WEBSOCKET_UPGRADE_FAILED, topic=topic)
     # RFC 6454 section 7.3 allows one Origin; with more, each must be allowed.
     for name, value in request.headers:
         if name == b"origin":
             origin = value.decode("ascii", "backslashreplace").lower()
-            if not _same_host(origin, request.host) and not _allowed(origin, options.allow_origins):
-                return Refusal(
-                    403,
+            if not is_origin_of(origin, request.host) and not is_allowed_origin(origin, options.allow_origins):
+                body = (
                     f"Origin {shown(origin)} is neither this host, {shown(request.host)}, nor in allow_origins; "
-                    f"add it with --allow-origins",
-                    event=EventType.WEBSOCKET_UPGRADE_FAILED,
-                    topic=topic,
+                    f"add it with --allow-origins"
                 )
+                return Refusal(403, body, event=EventType.WEBSOCKET_UPGRADE_FAILED, topic=topic)
     return None
-
-
-def _same_host(origin: str, host: str) -> bool:
-    scheme, mark, authority = origin.partition("://")
-    port = _DEFAULT_PORTS.get(scheme)
-    # A proxy may have taken the TLS off, so the scheme of the Origin, not of this connection, says what no port means.
-    return bool(mark and port) and _with_port(authority, port) == _with_port(host.lower(), port)
-
-
-def _with_port(authority: str, default: str | None) -> str:
-    host, colon, port = authority.rpartition(":")
-    if colon and port.isdecimal():
-        return f"{host}:{int(port[:6])}"
-    # "example.com:" is "example.com" (RFC 3986 section 3.2.3).
-    return f"{authority.removesuffix(':')}:{default}"
-
-
-def _allowed(origin: str, patterns: tuple[str, ...]) -> bool:
-    return bool(patterns) and _pattern(patterns).fullmatch(origin) is not None
-
-
-@functools.lru_cache(maxsize=64)
-def _pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{_expression(each)})" for each in patterns))
-
-
-# `*` is one label of a host, or a port; `**` any number of labels. Neither reaches over `://`.
-_STARS = {"**": "[^/]*", "*": "[^/.:]+"}
-
-
-def _expression(pattern: str) -> str:
-    if pattern in _STARS:
-        return ".*"
-    return "".join(_STARS.get(part) or re.escape(part) for part in re.split(r"(\*\*|\*)", pattern))
 
 
 # --- name ---

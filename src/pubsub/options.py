@@ -7,12 +7,12 @@ ConfigError that names value, limit and cure. The command reads `5s`, `500ms` an
 
 import dataclasses
 import difflib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pubsub.errors import ConfigError, shown
+from pubsub.origins import host_patterns, origin_patterns
 from pubsub.overflow import BOUNDS, LagTerms, OverflowRule, overflow_rules
 from pubsub.units import parse_duration, parse_size
 
@@ -73,6 +73,8 @@ class Options:
       event_buffer              events held for each reader of events; what does not fit is dropped and counted
       allow_origins             origins of browsers that may connect, besides the server's own: exact (`https://a.example`),
                                 with `*` for one label and `**` for any (`https://*.a.example`), or `*` alone for all
+      allow_hosts               names that requests may call the server by in their Host header, with the same stars;
+                                addresses and localhost are always let in. Empty: any name; 421
       max_lingering_topics      how many empty topics keep their epoch
       lane                      well-formed messages go from socket to log without Python, plain upgrades without
                                 wsproto; False: all through wsproto
@@ -94,6 +96,7 @@ class Options:
     max_memory_bytes: int | None = None
     event_buffer: int = 1024
     allow_origins: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
     topic_linger: float = 300.0
     max_lingering_topics: int = 10_000
     max_head_bytes: int = 16384
@@ -203,27 +206,6 @@ def _number(*, lowest: int = 1, highest: int = _LARGEST, example: str) -> Callab
     return lambda name, value: _count(name, value, lowest=lowest, highest=highest, example=example)
 
 
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+")
-
-
-def _origins(name: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = value.replace(",", " ").split()
-    if not isinstance(value, list | tuple):
-        raise ConfigError(f"{name}={shown(value)} is no list of origins; give one such as ('https://example.com',)")
-    return tuple(_origin(name, each) for each in value)
-
-
-def _origin(name: str, value: object) -> str:
-    text = value.lower().removesuffix("/") if isinstance(value, str) else ""
-    if text in ("*", "**", "null") or _ORIGIN.fullmatch(text):
-        return text
-    raise ConfigError(
-        f"{name}: {shown(value)} is no origin; give scheme and host without a path, "
-        f"such as https://example.com or https://*.example.com, or * for all"
-    )
-
-
 def _overflow(_name: str, value: object) -> tuple[OverflowRule, ...]:
     return overflow_rules(value, {name: _CHECKS[name] for name in BOUNDS})
 
@@ -244,7 +226,8 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     # Less than a megabyte does not hold the smallest log and a message on its way.
     "max_memory_bytes": _or_none(_number(lowest=MIB, example="268435456")),
     "event_buffer": _number(example="1024"),
-    "allow_origins": _origins,
+    "allow_origins": origin_patterns,
+    "allow_hosts": host_patterns,
     "topic_linger": _seconds(lowest=0.0, example="300"),
     "max_lingering_topics": _number(lowest=0, example="10000"),
     # The head of a browser's upgrade is 400 to 600 bytes without cookies.

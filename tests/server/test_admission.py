@@ -101,6 +101,8 @@ async def test_without_an_offer_no_subprotocol_and_no_extension_is_answered() ->
         ({}, request("/t", ("Origin", "HTTP://127.0.0.1:8080"))),
         ({"allow_origins": ("https://*.a.example",)}, request("/t", ("Origin", "https://b.a.example"))),
         ({"allow_origins": ("*",)}, request("/t", ("Origin", "null"))),
+        ({"allow_hosts": ("a.example",)}, request("/t", ("Host", "a.example:80"), without=["Host"])),
+        ({"allow_hosts": ("a.example",)}, request("/t")),
         ({}, request("/t?name=till")),
         ({}, request("/t?name=till", ("pubsub-client-name", "till"))),
         ({}, request("/t", ("pubsub-client-name", "n" * 64))),

@@ -22,7 +22,11 @@ __all__ = ["LIMIT", "LONGEST_SECONDS", "Outcome", "check_head", "check_refusal",
 LIMIT = 16384
 # Of CPU, for one way of one head. The most that was seen are 24 ms; what grows with the square takes seconds.
 LONGEST_SECONDS = 0.25
-OPTIONS = Options(max_head_bytes=LIMIT, allow_origins=("https://*.example.com", "http://example.org:*"))
+OPTIONS = Options(
+    max_head_bytes=LIMIT,
+    allow_origins=("https://*.example.com", "http://example.org:*"),
+    allow_hosts=("example.com", "**.example.com", "example.org"),
+)
 ADDED = [(b"pubsub-client-id", b"-1"), (b"pubsub-epoch", b"2"), (b"pubsub-offset", b"3")]
 
 # What is sent, what the program learns, and the bytes behind an accepted head.

@@ -34,6 +34,8 @@ _HELP: Final = {
     "max_memory_bytes": "The bound of all messages held.",
     "event_buffer": "Events held for each reader of events; what does not fit is dropped and counted.",
     "allow_origins": "An origin whose web pages may connect, such as https://*.example.com, or * for all; repeatable.",
+    "allow_hosts": "A name that a request's Host may have, such as live.example.com; addresses and localhost may "
+    "always; repeatable.",
     "topic_linger": "How long an empty topic keeps its epoch and its next offset.",
     "max_lingering_topics": "How many empty topics keep them.",
     "max_head_bytes": "The largest HTTP request head.",
@@ -54,11 +56,12 @@ _HELP: Final = {
 _UNSET: Final = {
     "max_memory_bytes": "a quarter of the machine's memory",
     "allow_origins": "the server's own",
+    "allow_hosts": "any",
     "overflow": "disconnect, everywhere",
 }
 
 # Flags that may be given several times, and what each is called.
-_REPEATABLE: Final = {"allow_origins": "ORIGIN", "overflow": "PATTERN=POLICY"}
+_REPEATABLE: Final = {"allow_origins": "ORIGIN", "allow_hosts": "HOST", "overflow": "PATTERN=POLICY"}
 
 _UNITS: Final = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
 
