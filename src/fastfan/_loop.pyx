@@ -138,10 +138,20 @@ cdef bint loops_come_to_rest(Shared *shared, int threads, uint64_t ends_ns) noex
                 if clock_ns() >= ends_ns:
                     return False
                 usleep(10)
+    turns = turns_of_all(shared)
     for index in range(shared.count):
         if not inbox_at_rest(&shared.loops[index].inbox):
             return False
-    return True
+    # One that waited may have been given work since by one that did not: that one has finished a round.
+    return turns_of_all(shared) == turns
+
+
+cdef uint64_t turns_of_all(Shared *shared) noexcept nogil:
+    cdef uint64_t turns = 0
+    cdef uint32_t index
+    for index in range(shared.count):
+        turns += load_acquire(&shared.loops[index].counters.turns)
+    return turns
 
 
 # --- rounds ---------------------------------------------------------------------------------------------------------

@@ -108,7 +108,9 @@ cdef bint inbox_at_rest(Inbox *inbox) noexcept nogil:
     """Whether the loop waits, with nothing there that would wake it. Any thread; under the lock for the same reason."""
     cdef bint at_rest
     mutex_lock(&inbox.lock)
-    at_rest = inbox.waker != NULL and load_acquire(&inbox.asleep) and not poller_pending(inbox.waker)
+    # A loop raises its flag before it looks at the lists (inbox_sleep), so that the flag alone says nothing.
+    at_rest = is_empty(inbox) and inbox.waker != NULL and load_acquire(&inbox.asleep) and (
+        not poller_pending(inbox.waker))
     mutex_unlock(&inbox.lock)
     return at_rest
 
@@ -127,12 +129,16 @@ cdef void inbox_awake(Inbox *inbox) noexcept nogil:
     exchange_full(&inbox.asleep, 0)
 
 
+cdef inline bint is_empty(Inbox *inbox) noexcept nogil:
+    return inbox.commands == NULL and inbox.dirty == NULL and not inbox.nudged
+
+
 cdef bint inbox_sleep(Inbox *inbox) noexcept nogil:
     """The loop is about to wait. False: something came meanwhile, so it must not."""
     cdef bint empty
     exchange_full(&inbox.asleep, 1)
     mutex_lock(&inbox.lock)
-    empty = inbox.commands == NULL and inbox.dirty == NULL and not inbox.nudged
+    empty = is_empty(inbox)
     mutex_unlock(&inbox.lock)
     return empty or exchange_full(&inbox.asleep, 0) == 0
 

@@ -88,6 +88,7 @@ def test_slow_and_fast_readers_see_the_same_stream(rig: Rig, topic: Topic, new_p
     for peer in fast + slow:
         same = peer.read(len(wanted)) == wanted
         assert same
+    rig.settle()
     assert (topic.log_bytes, rig.memory_bytes) == (0, 0)
 
 

@@ -62,15 +62,11 @@ class Peer:
         return taken
 
     def read(self, count: int) -> bytes:
-        """Exactly the next `count` bytes, turning the engine for them."""
-
-        def enough() -> bool:
-            self.drain(count - len(self.got))
-            assert not self.ended or len(self.got) >= count, f"stream ended after {len(self.got)} of {count} bytes"
-            return len(self.got) >= count
-
+        """Exactly the next `count` bytes, turning the engine for them. They may take long, but never stop coming."""
         self.rig.settle()
-        self.rig.until(enough)
+        while len(self.got) < count:
+            assert not self.ended, f"stream ended after {len(self.got)} of {count} bytes"
+            self.rig.until(lambda: self.drain(count - len(self.got)) or self.ended)
         return self.take()[:count]
 
     def read_to_end(self) -> bytes:
