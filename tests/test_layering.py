@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 RINGS = {
     "sans-IO": {
         *("addresses", "closing", "connection", "errors", "events", "gap", "handshake", "http_door", "options"),
-        *("overflow", "patterns", "reconnect", "units", "upgrade"),
+        *("origins", "overflow", "patterns", "reconnect", "units", "upgrade"),
     },
     "clients": {"client", "dialing", "link", "outbox", "publisher", "subscriber", "sync", "telling"},
     "shell": {

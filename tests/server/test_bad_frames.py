@@ -7,7 +7,7 @@ import pytest
 
 from pubsub.closing import closing
 from tests.support.rawclient import CLOSE, CONTINUATION, PING, PONG, TEXT, close_frame, frame
-from tests.support.server import Scene, serving
+from tests.support.server import Scene, serving, wait_until
 
 PROTOCOL_ERROR, BAD_DATA = 1002, 1007
 
@@ -144,7 +144,7 @@ async def test_a_client_that_sent_much_after_its_fault_departs_when_it_leaves() 
         left = now()
         await scene.wait_departures(protocol_error=1)
         # What it sent is thrown away as fast as it can be read, not a little on every tick.
-        assert now() - left < 0.7
+        assert now() - left < 2.0  # it would be three seconds
 
 
 async def test_half_a_message_of_one_that_breaks_a_rule_is_delivered_to_nobody() -> None:
@@ -158,4 +158,4 @@ async def test_half_a_message_of_one_that_breaks_a_rule_is_delivered_to_nobody()
             assert (await bad.read_close())[0] == PROTOCOL_ERROR
             await good.send(frame(b"%d" % number))
             assert await subscriber.read_message() == b"%d" % number
-        assert scene.server.stats().memory_bytes == 0
+        await wait_until(lambda: scene.server.stats().memory_bytes == 0, "all memory back")

@@ -148,8 +148,7 @@ async def enough_descriptors() -> None:
 )
 async def test_a_crowd_comes_hears_one_message_and_leaves_nothing(leave: Callable[..., object], cause: str) -> None:
     await enough_descriptors()
-    # No pings: nobody here answers one.
-    async with serving(ping_interval=3600.0, pong_deadline=3600.0, event_buffer=3 * CROWD) as scene:
+    async with serving(event_buffer=3 * CROWD) as scene:
         clients = await crowd(scene)
         assert scene.server.stats().subscribers == CROWD
         scene.server.publish("/t", b"everybody")

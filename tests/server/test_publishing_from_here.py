@@ -116,7 +116,7 @@ async def test_threads_may_publish_while_the_loop_does() -> None:
 
 
 async def test_a_thread_wakes_a_loop_that_has_nothing_to_do() -> None:
-    async with serving(ping_interval=3600.0, pong_deadline=3600.0) as scene:
+    async with serving() as scene:
         subscriber = await scene.join()
         for number in range(20):
             reading = asyncio.create_task(subscriber.read_message())

@@ -95,7 +95,7 @@ class Scene:
             lambda: sum(self.departures.values()) >= sum(causes.values()),
             f"departures {causes} (now {self.departures})",
         )
-        assert self.departures == causes
+        assert self.departures == causes, f"departures {self.departures}, and not {causes}"
 
     async def wait_empty(self) -> None:
         """Returns when nobody is there any more."""
@@ -111,8 +111,10 @@ class Scene:
 async def serving(*host: str, **options: Any) -> AsyncIterator[Scene]:
     """A server with these options, here or at `host`; its clients hang up before it is closed.
 
-    Among the options may be `port`, else it is a free one, and `sock`, a socket that listens already.
+    Among the options may be `port`, else it is a free one, and `sock`, a socket that listens already. It pings nobody
+    unless it is told to: a ping comes at a random time, and unread where a client closes it makes a reset of the end.
     """
+    options.setdefault("ping_interval", 1e9)
     where = host[0] if host else "127.0.0.1"
     port, sock = options.pop("port", 0), options.pop("sock", None)
     async with serve(where, port, sock=sock, options=Options(**options)) as server:
