@@ -190,7 +190,7 @@ def test_a_message_of_another_topic_is_malformed() -> None:
         callers[False, "/bench/0"].send_close(1001)
 
     with false_server(script) as port:
-        report = carry_out(port, subscribers=2, publishers=2, topics=2)
+        report = carry_out(port, subscribers=2, publishers=2, topics=2, path="/bench")
     assert_malformed(report, "a message of another topic")
     assert report.delivered == 1
 

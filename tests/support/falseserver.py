@@ -12,6 +12,7 @@ every wait in it has a bound.
 """
 
 import contextlib
+import itertools
 import socket
 import struct
 import threading
@@ -22,6 +23,8 @@ from fastfan.load import Load, Plan, Report
 from tests.support.rawclient import ACCEPT, BINARY, CLOSE, PATIENCE, PONG, TEXT, Frame, frame, masked_payload
 
 __all__ = ["UPGRADED", "Caller", "Door", "carry_out", "false_server", "server_frame", "small_plan"]
+
+_numbers = itertools.count(1)
 
 UPGRADED = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -221,9 +224,11 @@ def false_server(
 
 
 def small_plan(port: int, **plan: Any) -> Plan:
-    """One subscriber, one publisher, and as much patience as a busy machine needs."""
+    """One subscriber, one publisher, as much patience as a busy machine needs, and a topic of its own: what nobody read
+    of a load before it may be on its way still."""
+    usual: dict[str, Any] = {"path": f"/load/{next(_numbers)}", "subscribers": 1, "publishers": 1, "patience_seconds": PATIENCE}
     counted = {} if "seconds" in plan else {"messages": 10}
-    return Plan(**({"port": port, "subscribers": 1, "publishers": 1, "patience_seconds": PATIENCE} | counted | plan))
+    return Plan(port=port, **(usual | counted | plan))
 
 
 def carry_out(port: int, **plan: Any) -> Report:
