@@ -226,7 +226,8 @@ def false_server(
 def small_plan(port: int, **plan: Any) -> Plan:
     """One subscriber, one publisher, as much patience as a busy machine needs, and a topic of its own: what nobody read
     of a load before it may be on its way still."""
-    usual: dict[str, Any] = {"path": f"/load/{next(_numbers)}", "subscribers": 1, "publishers": 1, "patience_seconds": PATIENCE}
+    usual: dict[str, Any] = {"subscribers": 1, "publishers": 1, "patience_seconds": PATIENCE}
+    usual["path"] = f"/load/{next(_numbers)}"
     counted = {} if "seconds" in plan else {"messages": 10}
     return Plan(port=port, **(usual | counted | plan))
 
