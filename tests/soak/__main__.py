@@ -54,6 +54,9 @@ def main(words: Sequence[str]) -> int:
     except DiedError as error:
         print(f"FAIL  died         {error}")
         return 1
+    except KeyboardInterrupt:
+        print("soak: interrupted, no verdict", file=sys.stderr)
+        return 130  # as a shell has it
     lines = judge(outcome)
     document = _document(outcome, lines)
     (plan.out / "outcome.json").write_text(json.dumps(document, indent=1) + "\n")

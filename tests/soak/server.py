@@ -21,7 +21,7 @@ from pubsub.eventstream import EventStream
 from pubsub.server import serve
 from pubsub.session import Session
 from tests.soak.plan import Plan
-from tests.soak.programs import allow_descriptors, answer, asked_until_end
+from tests.soak.programs import answer, asked_until_end, begin
 
 _SLOW_READ_SECONDS = 0.2
 _PIPE_READ_BYTES = 2048
@@ -106,5 +106,5 @@ async def serve_soak(plan: Plan) -> None:
 
 
 if __name__ == "__main__":
-    allow_descriptors()
+    begin()
     asyncio.run(serve_soak(Plan.from_document(json.loads(sys.argv[1]))))

@@ -18,7 +18,7 @@ from pubsub import Publisher, PubSubError, Subscriber
 from tests.soak.ground import Ground, read_out
 from tests.soak.messages import Mint, Reading, Tally
 from tests.soak.plan import LATEST, RECEIVE_BUFFER_BYTES, TIMED, TOPICS, Plan
-from tests.soak.programs import allow_descriptors, answer, asked_until_end
+from tests.soak.programs import answer, asked_until_end, begin
 from tests.support.frames import parse
 from tests.support.rawclient import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient, close_frame, frame
 
@@ -255,5 +255,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    allow_descriptors()
+    begin()
     asyncio.run(main())

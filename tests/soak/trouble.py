@@ -10,7 +10,7 @@ from tests.soak.ground import Ground
 from tests.soak.laggards import LAGGARDS
 from tests.soak.nonsense import NONSENSE
 from tests.soak.plan import Plan
-from tests.soak.programs import allow_descriptors, answer, asked_until_end
+from tests.soak.programs import answer, asked_until_end, begin
 from tests.soak.visitors import VISITORS, crowd_member
 
 # More at a time would measure this process.
@@ -88,5 +88,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    allow_descriptors()
+    begin()
     asyncio.run(main())
