@@ -209,6 +209,9 @@ def outcome(
     dice = random.Random(2)
     made = Outcome(Plan(minutes=minutes), rest_before=AT_REST, rest_after=AT_REST)
     made.steady = {"delivered": 5, "lost": 0, "duplicated": 0, "reordered": 0, "damaged": 0}
+    made.far = dict(made.steady)
+    made.departures = departures(Ending("cut_off_a.1", frozenset({"no_pong"})), told=(("cut_off_a.1", "no_pong"),))
+    made.stats = {"departures": {"no_pong": 1}}
     for second in range(int(minutes * 60)):
         wobble = dice.choice((0, 0, 0, 20)) * MIB + dice.randrange(MIB)  # what is on its way, and now and then a flood
         held = SAMPLE.memory_bytes + int(second * leak_held)
@@ -266,7 +269,7 @@ def test_verdict_fails_where_the_server_does_not_come_to_rest() -> None:
 
 def test_verdict_fails_for_a_departure_without_a_reason_and_a_refusal_that_nobody_read() -> None:
     made = outcome()
-    made.stats = {"departures": {"closed": 1}, "refusals": {"400": 1}}
+    made.stats = {"departures": {"no_pong": 1, "closed": 1}, "refusals": {"400": 1}}
     assert failed(judge(made)) == ["departures", "refusals"]
 
 
@@ -289,7 +292,7 @@ def test_plan_takes_options_of_the_server() -> None:
 
 
 def test_server_that_dies_is_told_with_its_exit_code() -> None:
-    with asked("server", Plan(), cpu=None) as server:
+    with asked("server", Plan(), "127.0.0.1", cpu=None) as server:
         assert server.ask()["stats"]["memory_bytes"] == 0
         server.program.signal(signal.SIGKILL)
         with pytest.raises(DiedError, match="server: exit code -9"):

@@ -23,6 +23,7 @@ def _document(outcome: Outcome, lines: Sequence[Line]) -> dict[str, Any]:
     return {
         "plan": outcome.plan.to_document(),
         "verdict": [{"name": line.name, "passed": line.passed, "text": line.text} for line in lines],
+        "without": outcome.without,
         "clients": outcome.counts,
         "departures": {
             f"{kind}: {cause}": count for (kind, cause), count in sorted(outcome.departures.matched.items())

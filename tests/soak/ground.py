@@ -1,28 +1,45 @@
-"""What the clients of the troublesome share: the server's port, names, dice, and the book of how each of them ended."""
+"""What the clients of the troublesome share: the way to the server, names, dice, and the book of how each ended."""
 
 import asyncio
 import contextlib
 import random
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from tests.soak.departures import Ending
 from tests.soak.plan import STEADY, TOPICS, WITH_LAGGARDS
+from tests.support.namespaces import Namespace
 from tests.support.rawclient import RawClient, request
 
-__all__ = ["GONE", "Ground", "read_out"]
+__all__ = ["GONE", "Ground", "Line", "read_out"]
 
 # A socket that is simply closed ends with a FIN, or with a reset where the server's bytes were still unread; and the
 # kernel may tell a reset to a send, after which a read finds no more than the end.
 GONE = ("left", "reset")
 
 
-class Ground:
-    """One event loop's share of the population."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A way to the server: its address there, and the namespace of the clients, if that is another than ours."""
 
-    def __init__(self, port: int, *, seed: str) -> None:
+    host: str = "127.0.0.1"
+    place: Namespace | None = None
+
+    def socket(self) -> socket.socket:
+        with self.place or contextlib.nullcontext():
+            return socket.socket()
+
+
+class Ground:
+    """One event loop's share of the population. The names of its clients begin with `prefix`."""
+
+    def __init__(self, port: int, *, seed: str, line: Line | None = None, prefix: str = "") -> None:
         self.port = port
+        self.line = line or Line()
+        self.prefix = prefix
         self.random = random.Random(seed)
         self.leaving = asyncio.Event()
         self.endings: list[Ending] = []
@@ -46,16 +63,17 @@ class Ground:
 
     def name(self, kind: str) -> str:
         self._number += 1
-        self.counts[kind] += 1
-        return f"{kind}.{self._number}"
+        self.counts[self.prefix + kind] += 1
+        return f"{self.prefix}{kind}.{self._number}"
 
     def head(self, name: str, topic: str, role: str) -> bytes:
         return request(topic, ("pubsub-client-name", name), role=role)
 
     @contextlib.asynccontextmanager
-    async def dial(self, *, receive_buffer: int | None = None) -> AsyncIterator[RawClient]:
+    async def dial(self, *, receive_buffer: int | None = None, line: Line | None = None) -> AsyncIterator[RawClient]:
         """A connection that is closed at the end, if it was not before."""
-        client = await RawClient.dial(self.port, receive_buffer=receive_buffer)
+        line = line or self.line
+        client = await RawClient.dial(self.port, line.host, receive_buffer=receive_buffer, sock=line.socket())
         try:
             yield client
         finally:
@@ -63,10 +81,10 @@ class Ground:
 
     @contextlib.asynccontextmanager
     async def join(
-        self, name: str, topic: str, role: str, *, receive_buffer: int | None = None
+        self, name: str, topic: str, role: str, *, receive_buffer: int | None = None, line: Line | None = None
     ) -> AsyncIterator[RawClient]:
         """A client with its 101. Whoever joins must say how it ended, also when it fails."""
-        async with self.dial(receive_buffer=receive_buffer) as client:
+        async with self.dial(receive_buffer=receive_buffer, line=line) as client:
             await client.upgrade(self.head(name, topic, role))
             yield client
 

@@ -77,11 +77,11 @@ async def _print_slowly(events: EventStream) -> None:
         os.close(writing)
 
 
-async def serve_soak(plan: Plan) -> None:
+async def serve_soak(plan: Plan, host: str) -> None:
     log = _Log()
     logging.getLogger().addHandler(log)
     departed = note_departures()
-    async with serve(port=0, options=plan.options()) as server:
+    async with serve(host, 0, options=plan.options()) as server:
         readers = [
             asyncio.create_task(_take_slowly(server.events())),
             asyncio.create_task(_print_slowly(server.events())),
@@ -107,4 +107,4 @@ async def serve_soak(plan: Plan) -> None:
 
 if __name__ == "__main__":
     begin()
-    asyncio.run(serve_soak(Plan.from_document(json.loads(sys.argv[1]))))
+    asyncio.run(serve_soak(Plan.from_document(json.loads(sys.argv[1])), sys.argv[2]))

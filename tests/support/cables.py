@@ -1,4 +1,5 @@
-"""Cables from the server's network namespace to one of clients. Cut, nothing gets through any more, and nobody is told."""
+"""Cables from the server's network namespace to one of clients, which can be cut: nothing gets through any more, and
+nobody is told."""
 
 from tests.support.namespaces import Namespace, joined_by_veth, run
 

@@ -35,7 +35,7 @@ def missing() -> str:
         return "ip (iproute2)"
     try:
         Namespace().close()
-    except OSError as error:
+    except (OSError, AssertionError) as error:
         return f"the right to make a network namespace ({error})"
     return ""
 
