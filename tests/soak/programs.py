@@ -50,9 +50,14 @@ class Asked:
             raise self._died() from error
         return answer
 
+    def leave(self) -> None:
+        """Tells it to, and does not wait for it: it is asked no more."""
+        self.program.stdin.close()
+
     def finish(self) -> dict[str, Any]:
         """Its last word. Raises DiedError where that is none, or where it had something to say on standard error."""
-        finished = self.program.finish()
+        self.leave()
+        finished = self.program.finish_with_open_input()  # that its input is closed is what ends it
         lines = finished.stdout.splitlines()
         if finished.code or finished.stderr or not lines:
             raise DiedError(_ended(self.name, finished))

@@ -176,6 +176,9 @@ def _enter_namespace(stack: contextlib.ExitStack) -> str:
 
 def _send_home(soak: _Soak, population: dict[str, Asked]) -> None:
     # The steady ones last: until the others are gone, something could still happen to them.
+    for name in population:
+        if name != "steady":
+            population[name].leave()
     for name in reversed(population):
         soak.take(name, population[name].finish())
         soak.look()
