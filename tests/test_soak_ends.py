@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -15,13 +16,18 @@ from tests.support.processes import PATIENCE_SECONDS
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the soak is Linux's, as prctl(2) and /proc are")
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = 5  # at least; and the soak itself
+PROGRAMS = 5  # at least
 # Nothing but what the test is about: many who are stopped at any moment, for longer than it takes.
 WORDS = ["minutes=5", "mortals=20", "visits=5", "nonsense=0", "laggards=0", "crowd=0", "flood_every=0"]
 
 
-def processes_of(session: int) -> dict[int, str]:
-    """Process ids and states of a session, whoever their parents are by now; those that have ended are left out."""
+class Process(NamedTuple):
+    state: str
+    parent: int
+
+
+def processes_of(session: int) -> dict[int, Process]:
+    """Those of a session by their ids, whoever their parents are by now; those that have ended are left out."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -30,7 +36,7 @@ def processes_of(session: int) -> dict[int, str]:
         except (FileNotFoundError, ProcessLookupError):
             continue
         if int(fields[3]) == session and fields[0] not in "ZX":
-            found[int(folder.name)] = fields[0]
+            found[int(folder.name)] = Process(fields[0], int(fields[1]))
     return found
 
 
@@ -43,14 +49,19 @@ def wait(condition: Callable[[], bool], what: str) -> None:
 
 @pytest.fixture
 def soak(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """One in a session of its own, as in a terminal of its own, that has stopped some of its processes."""
+    """One in a session of its own, as in a terminal of its own: everybody is there, and it has stopped some of them."""
     command = [sys.executable, "-m", "tests.soak", *WORDS, f"out={tmp_path}"]
-    with (tmp_path / "said").open("wb") as said:
-        soak = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True)
+    said = tmp_path / "said"
+    with said.open("wb") as output:
+        soak = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
+
+    def is_at_work() -> bool:
+        stopped = [pid for pid, process in processes_of(soak.pid).items() if process.state == "T"]
+        return len(stopped) > 2 and "population" in said.read_text()
+
     try:
-        wait(lambda: soak.poll() is not None or list(processes_of(soak.pid).values()).count("T") > 2, "stopped ones")
-        assert soak.poll() is None, (tmp_path / "said").read_text()
-        assert len(processes_of(soak.pid)) > PROGRAMS
+        wait(lambda: soak.poll() is not None or is_at_work(), "stopped ones")
+        assert soak.poll() is None, said.read_text()
         yield soak
     finally:
         for pid in processes_of(soak.pid):
@@ -59,8 +70,10 @@ def soak(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def test_soak_that_is_killed_leaves_no_process_behind(soak: "subprocess.Popen[bytes]") -> None:
-    # None of them, the server neither, can see to it itself.
-    for pid in processes_of(soak.pid):
+    # Neither the server nor any other of its programs can see to it itself.
+    programs = [pid for pid, process in processes_of(soak.pid).items() if process.parent == soak.pid]
+    assert len(programs) >= PROGRAMS
+    for pid in programs:
         os.kill(pid, signal.SIGSTOP)
     soak.kill()
     wait(lambda: not processes_of(soak.pid), "their ends")
