@@ -171,7 +171,8 @@ def _cut_off(outcome: Outcome) -> Line:
         if kind.startswith(_CUT_OFF) and cause != "closed":  # these published what was owed to the others
             causes[cause] += count
     found = ", ".join(f"{count} {cause}" for cause, count in sorted(causes.items())) or "none"
-    return Line("half-open", bool(causes), f"{found}; {outcome.counts.get(_CUT_OFF + 'half_request', 0)} half requests")
+    requests = outcome.counts.get(_CUT_OFF + "half_request", 0)
+    return Line("half-open", bool(causes) or not outcome.plan.cables, f"{found}; {requests} half requests")
 
 
 def _departures(outcome: Outcome) -> Line:

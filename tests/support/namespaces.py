@@ -100,7 +100,7 @@ def namespaces(count: int) -> Iterator[list[Namespace]]:
 
 def run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"
 
 
 def joined_by_veth(one: Namespace, other: Namespace, name: str, net: str) -> None:
