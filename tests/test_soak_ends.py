@@ -13,7 +13,10 @@ import pytest
 
 from tests.support.processes import PATIENCE_SECONDS
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the soak is Linux's, as prctl(2) and /proc are")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the soak is Linux's, as prctl(2) and /proc are"),
+]
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = 5  # at least
