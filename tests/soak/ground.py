@@ -14,11 +14,13 @@ from tests.soak.plan import STEADY, TOPICS, WITH_LAGGARDS
 from tests.support.namespaces import Namespace
 from tests.support.rawclient import RawClient, request
 
-__all__ = ["GONE", "Ground", "Line", "read_out"]
+__all__ = ["GONE", "GONE_FAR", "Ground", "Line", "read_out"]
 
 # A socket that is simply closed ends with a FIN, or with a reset where the server's bytes were still unread; and the
 # kernel may tell a reset to a send, after which a read finds no more than the end.
 GONE = ("left", "reset")
+# Where a reset may be lost. Who left a ping unread is sent nothing that it could answer with another one.
+GONE_FAR = (*GONE, "no_pong")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,11 @@ class Line:
 class Ground:
     """One event loop's share of the population. The names of its clients begin with `prefix`."""
 
-    def __init__(self, port: int, *, seed: str, line: Line | None = None, prefix: str = "") -> None:
+    def __init__(
+        self, port: int, *, seed: str, line: Line | None = None, prefix: str = "", gone: tuple[str, ...] = GONE
+    ) -> None:
         self.port = port
+        self.gone = gone  # the right causes for who is gone without a word
         self.line = line or Line()
         self.prefix = prefix
         self.random = random.Random(seed)
