@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from tests.soak.ground import GONE_FAR, Ground, Line
+from tests.soak.ground import Ground, Line
 from tests.soak.plan import WITH_LAGGARDS, Plan
 from tests.soak.programs import answer, asked_until_end, begin
 from tests.soak.steady import Steady
@@ -50,8 +50,8 @@ def _bad_wire(plan: Plan) -> Iterator[Namespace]:
 async def _stay(plan: Plan, port: int) -> dict[str, Any]:
     """All of it; the last report."""
     with _bad_wire(plan) as there:
-        line = Line(f"{_NET}.1", there)
-        ground = Ground(port, seed=f"{plan.seed} far", line=line, prefix="far_", gone=GONE_FAR)
+        line = Line(f"{_NET}.1", there, is_lossy=True)
+        ground = Ground(port, seed=f"{plan.seed} far", line=line, prefix="far_")
         timed = {topic for topic, _ in _READERS}
         steady = Steady(plan, ground, readers=_READERS, publishers=_PUBLISHERS, timed=timed)
         trouble = Trouble(replace(plan, visits=plan.wire_visits, nonsense=0, laggards=0, crowd=0), ground, _VISITORS)
