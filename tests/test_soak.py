@@ -1,5 +1,6 @@
 """The soak's arithmetic (tests/soak), and a run of a few seconds."""
 
+import os
 import random
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from tests.soak.running import Outcome
 from tests.soak.samples import Sample
 from tests.soak.trend import Point, halves, slope, windows
 from tests.soak.verdict import Line, judge
+from tests.support.namespaces import missing
+from tests.support.wires import missing_tun
 
 UUID = "-4c0459af-361f-423a-8c5c-682e557a8dd7"
 MIB = 1 << 20
@@ -209,6 +212,9 @@ def outcome(
     dice = random.Random(2)
     made = Outcome(Plan(minutes=minutes), rest_before=AT_REST, rest_after=AT_REST)
     made.steady = {"delivered": 5, "lost": 0, "duplicated": 0, "reordered": 0, "damaged": 0}
+    made.far = dict(made.steady)
+    made.departures = departures(Ending("cut_off_a.1", frozenset({"no_pong"})), told=(("cut_off_a.1", "no_pong"),))
+    made.stats = {"departures": {"no_pong": 1}}
     for second in range(int(minutes * 60)):
         wobble = dice.choice((0, 0, 0, 20)) * MIB + dice.randrange(MIB)  # what is on its way, and now and then a flood
         held = SAMPLE.memory_bytes + int(second * leak_held)
@@ -256,6 +262,25 @@ def test_verdict_fails_for_one_lost_message() -> None:
     assert failed(judge(made)) == ["messages"]
 
 
+def test_verdict_fails_for_one_message_lost_behind_the_bad_wire_and_where_no_half_open_peer_was_found_out() -> None:
+    made = outcome()
+    made.far["lost"] = 1
+    assert failed(judge(made)) == ["wire"]
+    made = outcome()
+    made.departures = departures(Ending("polite.1", frozenset({"closed"})), told=(("polite.1", "closed"),))
+    made.stats = {"departures": {"closed": 1}}
+    assert failed(judge(made)) == ["half-open"]
+
+
+def test_verdict_does_not_judge_what_the_machine_does_not_allow() -> None:
+    made = outcome()
+    made.far = {}
+    made.without = ["delay and loss: needs /dev/net/tun"]
+    [line] = [line for line in judge(made) if line.name == "wire"]
+    assert line == Line("wire", None, "without delay and loss: needs /dev/net/tun")
+    assert failed(judge(made)) == []
+
+
 def test_verdict_fails_where_the_server_does_not_come_to_rest() -> None:
     made = outcome()
     made.rest_after = replace(AT_REST, descriptors=15)
@@ -266,7 +291,7 @@ def test_verdict_fails_where_the_server_does_not_come_to_rest() -> None:
 
 def test_verdict_fails_for_a_departure_without_a_reason_and_a_refusal_that_nobody_read() -> None:
     made = outcome()
-    made.stats = {"departures": {"closed": 1}, "refusals": {"400": 1}}
+    made.stats = {"departures": {"no_pong": 1, "closed": 1}, "refusals": {"400": 1}}
     assert failed(judge(made)) == ["departures", "refusals"]
 
 
@@ -289,7 +314,7 @@ def test_plan_takes_options_of_the_server() -> None:
 
 
 def test_server_that_dies_is_told_with_its_exit_code() -> None:
-    with asked("server", Plan(), cpu=None) as server:
+    with asked("server", Plan(), "127.0.0.1", cpu=None) as server:
         assert server.ask()["stats"]["memory_bytes"] == 0
         server.program.signal(signal.SIGKILL)
         with pytest.raises(DiedError, match="server: exit code -9"):
@@ -299,17 +324,34 @@ def test_server_that_dies_is_told_with_its_exit_code() -> None:
 # --- a run ----------------------------------------------------------------------------------------------------------
 
 
+def run_soak(*words: str, environment: dict[str, str] | None = None) -> str:
+    """What it says, when it has passed."""
+    few = "visits=30", "nonsense=10", "laggards=2", "flood_every=0", "message_rate=5", "seed=1"
+    # In a process of its own: matplotlib keeps descriptors and a thread.
+    command = [sys.executable, "-m", "tests.soak", *few, *words]
+    environment = {**os.environ, **(environment or {})}
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False, env=environment)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_soak_of_a_few_seconds_passes(tmp_path: Path) -> None:
-    words = ["minutes=0.08", "visits=30", "nonsense=10", "laggards=2", "crowd_every=2", "crowd=40", "flood_every=0"]
-    # In a process of its own: matplotlib keeps descriptors and a thread.
-    command = [sys.executable, "-m", "tests.soak", *words, "message_rate=5", "seed=1", f"out={tmp_path}"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "PASS  departures" in ran.stdout and "PASS  messages" in ran.stdout
+    said = run_soak("minutes=0.08", "crowd_every=2", "crowd=40", f"out={tmp_path}")
+    assert "PASS  departures" in said and "PASS  messages" in said
+    assert missing() or "PASS  half-open" in said
+    assert missing_tun() or "PASS  wire" in said
     made = {file.name for file in tmp_path.iterdir()}
     assert made == {
         *("samples.jsonl", "samples.csv", "outcome.json"),
         *("memory.svg", "descriptors.svg", "latency.svg"),
     }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_soak_says_what_it_goes_without_where_there_are_no_namespaces(tmp_path: Path) -> None:
+    said = run_soak("minutes=0.03", f"out={tmp_path}", environment={"PATH": ""})  # no `ip` is found
+    assert "without half-open peers, delay and loss: needs ip (iproute2)\n" in said
+    assert "----  wire " in said and "----  half-open " in said

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from tests.support.cables import Cable
 from tests.support.crew import crew
-from tests.support.namespaces import Namespace, dial_from, joined_by_veth, listening, missing, namespaces, run
+from tests.support.namespaces import Namespace, dial_from, joined_by_veth, listening, missing, namespaces
 from tests.support.rawclient import RawClient, frame, request
 from tests.support.server import Scene, serving, wait_until
 
@@ -23,9 +24,10 @@ STAYS, CUT = "10.71.1", "10.71.2"
 class Net:
     """A server and who reaches it by which cable."""
 
-    def __init__(self, scene: Scene, places: list[Namespace]) -> None:
+    def __init__(self, scene: Scene, stays: Namespace, cable: Cable) -> None:
         self.scene = scene
-        self.server_side, self.stays, self.cut = places
+        self.stays = stays
+        self.cable = cable  # to those who are cut off
         self.clients: list[RawClient] = []
 
     async def join(self, net: str, target: str, role: str, *, receive_buffer: int | None = None) -> RawClient:
@@ -34,7 +36,7 @@ class Net:
         return client
 
     async def dial(self, net: str, *, receive_buffer: int | None = None) -> RawClient:
-        place = self.stays if net == STAYS else self.cut
+        place = self.stays if net == STAYS else self.cable.clients_side
         client = await dial_from(place, f"{net}.1", self.scene.server.port, receive_buffer=receive_buffer)
         self.clients.append(client)
         return client
@@ -49,31 +51,16 @@ class Net:
 async def net() -> AsyncIterator[Net]:
     with namespaces(3) as places:
         joined_by_veth(places[0], places[1], "stays", STAYS)
-        joined_by_veth(places[0], places[2], "cut", CUT)
+        cable = Cable(places[0], places[2], "cut", CUT)
         async with serving(sock=listening(places[0]), handshake_deadline=0.5, message_timeout=0.5, **QUICK) as scene:
-            net = Net(scene, places)
+            net = Net(scene, places[1], cable)
             try:
                 yield net
             finally:
                 net.hang_up()
 
 
-def pull_the_cable(net: Net) -> None:
-    with net.cut:
-        run("ip", "link", "set", "cut", "down")
-
-
-def drop_what_comes_from_the_server(net: Net) -> None:
-    with net.server_side:
-        run("ip", "route", "add", "blackhole", f"{CUT}.2/32")
-
-
-def drop_what_goes_to_the_server(net: Net) -> None:
-    with net.cut:
-        run("ip", "route", "add", "blackhole", f"{CUT}.1/32")
-
-
-WAYS = [pull_the_cable, drop_what_comes_from_the_server, drop_what_goes_to_the_server]
+WAYS = [Cable.pull, Cable.drop_what_comes_from_the_server, Cable.drop_what_goes_to_the_server]
 
 
 class Talk:
@@ -113,11 +100,11 @@ async def talking(net: Net) -> AsyncIterator[Talk]:
 
 
 @pytest.mark.parametrize("cut", WAYS, ids=lambda way: way.__name__)
-async def test_a_peer_that_is_cut_off_is_gone_for_want_of_a_pong(net: Net, cut: Callable[[Net], None]) -> None:
+async def test_a_peer_that_is_cut_off_is_gone_for_want_of_a_pong(net: Net, cut: Callable[[Cable], None]) -> None:
     async with talking(net) as talk:
         for role in ("publisher", "subscriber", "duplex"):
             await net.join(CUT, "/quiet", role)
-        cut(net)
+        cut(net.cable)
         # Little is owed: it is in the socket's buffer, and the pong is what is missed.
         net.scene.server.publish("/quiet", b"to nobody")
         await net.scene.wait_departures(no_pong=3)
@@ -129,7 +116,7 @@ async def test_a_subscriber_that_is_cut_off_with_data_owed_is_stalled(net: Net) 
     async with talking(net) as talk:
         stalled = await net.join(CUT, "/big", "subscriber")
         good = await net.join(STAYS, "/big", "subscriber")
-        pull_the_cable(net)
+        net.cable.pull()
         net.scene.server.publish("/big", bytes(8_000_000))
         assert await good.read_message() == bytes(8_000_000)
         good.close()
@@ -138,8 +125,7 @@ async def test_a_subscriber_that_is_cut_off_with_data_owed_is_stalled(net: Net) 
         await talk.wait_more()
         await wait_until(lambda: net.scene.server.stats().memory_bytes == 0, "no memory held")
         # The cable is there again, and with it the server's word that the connection is not.
-        with net.cut:
-            run("ip", "link", "set", "cut", "up")
+        net.cable.mend()
         await wait_until(lambda: has_been_reset(stalled), "a reset")
 
 
@@ -165,7 +151,7 @@ async def test_half_a_message_and_half_a_request_of_peers_that_are_cut_off_are_f
         await arriving.send(request("/t")[:-2])
         await publisher.send(frame(b"whole") + half)
         await wait_until(lambda: net.scene.server.stats().received_bytes - came > len(half), "half a message")
-        pull_the_cable(net)
+        net.cable.pull()
         await wait_until(lambda: net.scene.server.stats().refusals == {408: 1}, "the end of the request")
         await wait_until(lambda: net.scene.departures, "a departure")
         # Whichever deadline is first looked at: of the message, or of the pong.
@@ -178,11 +164,9 @@ async def test_half_a_message_and_half_a_request_of_peers_that_are_cut_off_are_f
 async def test_who_is_back_in_time_has_lost_nothing(net: Net) -> None:
     async with talking(net):
         subscriber = await net.join(CUT, "/t", "subscriber")
-        with net.server_side:
-            run("ip", "route", "add", "blackhole", f"{CUT}.2/32")
+        net.cable.drop_what_comes_from_the_server()
         for number in range(5):
             net.scene.server.publish("/t", b"%d" % number)
-        with net.server_side:
-            run("ip", "route", "del", "blackhole", f"{CUT}.2/32")
+        net.cable.mend()
         assert await subscriber.read_messages(5) == [b"%d" % number for number in range(5)]
         assert net.scene.departures == {}

@@ -23,6 +23,7 @@ def _document(outcome: Outcome, lines: Sequence[Line]) -> dict[str, Any]:
     return {
         "plan": outcome.plan.to_document(),
         "verdict": [{"name": line.name, "passed": line.passed, "text": line.text} for line in lines],
+        "without": outcome.without,
         "clients": outcome.counts,
         "departures": {
             f"{kind}: {cause}": count for (kind, cause), count in sorted(outcome.departures.matched.items())
@@ -54,6 +55,9 @@ def main(words: Sequence[str]) -> int:
     except DiedError as error:
         print(f"FAIL  died         {error}")
         return 1
+    except KeyboardInterrupt:
+        print("soak: interrupted, no verdict", file=sys.stderr)
+        return 130  # as a shell has it
     lines = judge(outcome)
     document = _document(outcome, lines)
     (plan.out / "outcome.json").write_text(json.dumps(document, indent=1) + "\n")

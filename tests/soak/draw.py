@@ -30,6 +30,7 @@ _DESCRIPTORS: Final[tuple[_Curve, ...]] = (
 _LATENCY: Final[tuple[_Curve, ...]] = (
     ("99th percentile", "#d62728", lambda each: each.p99_ms),
     ("median", "#1f77b4", lambda each: each.p50_ms),
+    ("median at the end of the bad wire", "#888888", lambda each: each.far_p50_ms),
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import fastfan.load
 from tests.soak.departures import Ending
 from tests.soak.plan import RECEIVE_BUFFER_BYTES, Plan
-from tests.soak.programs import allow_descriptors, answer, asked_until_end
+from tests.soak.programs import answer, asked_until_end, begin
 
 # The load closes its sockets right behind its Closes, with whatever is still unread in them.
 _CAUSES = frozenset(("closed", "left", "reset", "stalled", "too_far_behind", "no_pong"))
@@ -103,5 +103,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    allow_descriptors()
+    begin()
     asyncio.run(main())

@@ -1,28 +1,48 @@
-"""What the clients of the troublesome share: the server's port, names, dice, and the book of how each of them ended."""
+"""What the clients of the troublesome share: the way to the server, names, dice, and the book of how each ended."""
 
 import asyncio
 import contextlib
 import random
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from tests.soak.departures import Ending
 from tests.soak.plan import STEADY, TOPICS, WITH_LAGGARDS
-from tests.support.rawclient import RawClient, request
+from tests.support.namespaces import Namespace
+from tests.support.rawclient import RawClient, Response, request
 
-__all__ = ["GONE", "Ground", "read_out"]
+__all__ = ["GONE", "Ground", "Line", "read_out"]
 
 # A socket that is simply closed ends with a FIN, or with a reset where the server's bytes were still unread; and the
 # kernel may tell a reset to a send, after which a read finds no more than the end.
 GONE = ("left", "reset")
+# Where a reset may be lost: who has left a ping unread is sent nothing more that it could answer with another one.
+_GONE_OR_LOST = (*GONE, "no_pong")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A way to the server: its address there, the namespace of the clients, and whether packets are lost on it."""
+
+    host: str = "127.0.0.1"
+    place: Namespace | None = None  # ours
+    is_lossy: bool = False
+
+    def socket(self) -> socket.socket:
+        with self.place or contextlib.nullcontext():
+            return socket.socket()
 
 
 class Ground:
-    """One event loop's share of the population."""
+    """One event loop's share of the population. The names of its clients begin with `prefix`."""
 
-    def __init__(self, port: int, *, seed: str) -> None:
+    def __init__(self, port: int, *, seed: str, line: Line | None = None, prefix: str = "") -> None:
         self.port = port
+        self.line = line or Line()
+        self.prefix = prefix
         self.random = random.Random(seed)
         self.leaving = asyncio.Event()
         self.endings: list[Ending] = []
@@ -46,16 +66,17 @@ class Ground:
 
     def name(self, kind: str) -> str:
         self._number += 1
-        self.counts[kind] += 1
-        return f"{kind}.{self._number}"
+        self.counts[self.prefix + kind] += 1
+        return f"{self.prefix}{kind}.{self._number}"
 
     def head(self, name: str, topic: str, role: str) -> bytes:
         return request(topic, ("pubsub-client-name", name), role=role)
 
     @contextlib.asynccontextmanager
-    async def dial(self, *, receive_buffer: int | None = None) -> AsyncIterator[RawClient]:
+    async def dial(self, *, receive_buffer: int | None = None, line: Line | None = None) -> AsyncIterator[RawClient]:
         """A connection that is closed at the end, if it was not before."""
-        client = await RawClient.dial(self.port, receive_buffer=receive_buffer)
+        line = line or self.line
+        client = await RawClient.dial(self.port, line.host, receive_buffer=receive_buffer, sock=line.socket())
         try:
             yield client
         finally:
@@ -63,12 +84,30 @@ class Ground:
 
     @contextlib.asynccontextmanager
     async def join(
-        self, name: str, topic: str, role: str, *, receive_buffer: int | None = None
+        self, name: str, topic: str, role: str, *, receive_buffer: int | None = None, line: Line | None = None
     ) -> AsyncIterator[RawClient]:
         """A client with its 101. Whoever joins must say how it ended, also when it fails."""
-        async with self.dial(receive_buffer=receive_buffer) as client:
-            await client.upgrade(self.head(name, topic, role))
-            yield client
+        while True:
+            async with self.dial(receive_buffer=receive_buffer, line=line) as client:
+                try:
+                    await client.upgrade(self.head(name, topic, role))
+                except AssertionError:
+                    if not self._may_be_late(client.response):
+                        raise
+                    continue
+                yield client
+                return
+
+    def _may_be_late(self, response: Response | None) -> bool:
+        """After a packet of the connection's beginning was lost, the kernel repeats a lost request in 3 s: too late."""
+        late = self.line.is_lossy and response is not None and response.status == 408
+        self.refusals[408] += late
+        return late
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """The right causes for who is gone without a word."""
+        return _GONE_OR_LOST if self.line.is_lossy else GONE
 
     def ended(self, name: str, *causes: str, sure: bool = True) -> None:
         self.endings.append(Ending(name, frozenset(causes), sure))

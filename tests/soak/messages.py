@@ -9,6 +9,7 @@ the next one says how many of them there were, and only one publisher of a topic
 import random
 import time
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 __all__ = ["Mint", "Reading", "Tally"]
@@ -97,9 +98,9 @@ class _Source:
 
 
 class Reading:
-    """One reader's view of a topic. It is there before the publishers below `known`: of these it must have all."""
+    """One reader's view of a topic. It is there before the publishers that are `known`: of these it must have all."""
 
-    def __init__(self, name: str, tally: Tally, *, gaps: bool, known: range, timed: bool = True) -> None:
+    def __init__(self, name: str, tally: Tally, *, gaps: bool, known: Collection[int], timed: bool = True) -> None:
         self.name = name
         self._tally = tally
         self._gaps = gaps

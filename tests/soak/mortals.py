@@ -24,7 +24,7 @@ from tests.soak.departures import Ending
 from tests.soak.ground import GONE
 from tests.soak.messages import Mint
 from tests.soak.plan import STEADY, Plan
-from tests.soak.programs import answer
+from tests.soak.programs import answer, begin, die_with_parent
 from tests.support.rawclient import PONG, TEXT, close_frame, frame, request
 
 _FIRST_PUBLISHER = 10_000  # numbers below are the steady ones'
@@ -182,8 +182,9 @@ class Mortals:
         """The child's process id once it has its 101; 0 where it did not get one."""
         topic = self._random.choice(STEADY)
         ours, theirs = os.pipe()
-        pid = os.fork()
+        parent, pid = os.getpid(), os.fork()
         if pid == 0:
+            die_with_parent(parent)
             with suppress(OSError, EOFError):  # the server closed it: that is for the book of departures
                 life(self._port, name, topic, number, theirs)
             os._exit(0)
@@ -211,4 +212,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    begin()
     main()

@@ -70,6 +70,10 @@ class Plan:
     crowd: int = 1000  # topics that one crowd brings
     flood_every: float = 45.0  # seconds between two floods
     flood_seconds: float = 4.0
+    cables: int = 3  # over each of them clients come that are cut off, all at once and again and again
+    delay: float = 0.01  # of the bad wire, in each direction; seconds
+    loss: float = 0.005  # of its packets
+    wire_visits: float = 4.0  # clients that come and go over it
     limits: dict[str, Any] = field(default_factory=lambda: dict(_LIMITS))
 
     def options(self) -> Options:

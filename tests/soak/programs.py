@@ -1,14 +1,19 @@
 """The soak's programs: each answers a line of its input with a line of JSON, and winds down at the end of its input.
 
 Its last line is what is still to be said then. Who asks reads the answer at once, so nobody blocks on a full pipe.
+
+However the soak ends, they end: the kernel kills a program whose parent is gone (`die_with_parent`), also one that is
+stopped. Ctrl-C in the terminal goes to all of them; they leave it to the soak, which sends them home.
 """
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,11 +23,14 @@ from pubsub.bench.ownserver import pinned
 from tests.soak.plan import Plan
 from tests.support.processes import Finished, Program
 
-__all__ = ["Asked", "DiedError", "allow_descriptors", "answer", "asked", "asked_until_end"]
+__all__ = ["Asked", "DiedError", "answer", "asked", "asked_until_end", "begin", "die_with_parent"]
 
 _ROOT = Path(__file__).parents[2]
 _PIPE_BYTES = 1 << 20
 _STDERR_SHOWN = 4000
+_PARENT = "SOAK_PARENT"  # the process that started a program, in its environment
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_libc = ctypes.CDLL(None)  # before any fork
 
 
 class Asked:
@@ -42,9 +50,14 @@ class Asked:
             raise self._died() from error
         return answer
 
+    def leave(self) -> None:
+        """Tells it to, and does not wait for it: it is asked no more."""
+        self.program.stdin.close()
+
     def finish(self) -> dict[str, Any]:
         """Its last word. Raises DiedError where that is none, or where it had something to say on standard error."""
-        finished = self.program.finish()
+        self.leave()
+        finished = self.program.finish_with_open_input()  # that its input is closed is what ends it
         lines = finished.stdout.splitlines()
         if finished.code or finished.stderr or not lines:
             raise DiedError(_ended(self.name, finished))
@@ -73,17 +86,28 @@ def asked(name: str, plan: Plan, *arguments: str, cpu: int | None) -> Iterator[A
     words = ["-m", f"tests.soak.{name}", json.dumps(plan.to_document()), *arguments]
     with contextlib.ExitStack() as stack:
         with pinned(cpu):
-            program = stack.enter_context(Program(*words, environment={"PYTHONPATH": path}))
+            environment = {"PYTHONPATH": path, _PARENT: str(os.getpid())}
+            program = stack.enter_context(Program(*words, environment=environment))
         yield Asked(name, program)
 
 
 # --- inside of them -------------------------------------------------------------------------------------------------
 
 
-def allow_descriptors() -> None:
-    """As many as this user may have."""
+def begin() -> None:
+    """The first thing that a program does: it is bound to its parent, and may have as many descriptors as this user."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(int(os.environ[_PARENT]))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def die_with_parent(parent: int) -> None:
+    """From now on the end of `parent`, which has started this process, kills it. To the kernel the parent is the thread
+    that did it: that one must live as long."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before that
+        os._exit(1)
 
 
 def answer(document: dict[str, Any]) -> None:

@@ -1,6 +1,9 @@
 """One soak from its first program to its last: who is started, asked, and sent home in which order.
 
-    server ── rest ──► population: steady, trouble, mortals, floods ── minutes ──► they leave, the steady last ──► rest
+    server ── rest ──► population: steady, trouble, ... ── minutes ──► they leave, the steady last ──► rest
+
+All of them are in a network namespace of the soak's own, where the server listens on every address that there is:
+the cables and the wire to those who are elsewhere end there. Without the right to make one there are none of these.
 """
 
 import contextlib
@@ -18,10 +21,12 @@ from tests.soak.departures import Departures, Ending
 from tests.soak.plan import Plan
 from tests.soak.programs import Asked, asked
 from tests.soak.samples import Sample, sample
+from tests.support.namespaces import Namespace, missing
 
 __all__ = ["Outcome", "run"]
 
 POPULATION = ("steady", "trouble", "mortals", "floods")
+ELSEWHERE = ("cut_off", "far")
 _INTERVAL = 1.0
 _SETTLING_SECONDS = 1.0
 _TELLS_EVERY = 15.0
@@ -35,7 +40,9 @@ class Outcome:
     plan: Plan
     samples: list[Sample] = field(default_factory=list)
     departures: Departures = field(default_factory=Departures)
+    without: list[str] = field(default_factory=list)  # what this machine does not allow, and why
     steady: dict[str, Any] = field(default_factory=dict)  # the last report of the steady ones
+    far: dict[str, Any] = field(default_factory=dict)  # the same of those at the end of the bad wire
     counts: dict[str, int] = field(default_factory=dict)  # of clients by kind, and of floods
     refusals_seen: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)  # what clients did not get that they had a right to
@@ -68,8 +75,8 @@ class _Soak:
         """Asks the server, and takes a sample."""
         answer = self._server.ask()
         self.take_server(answer)
-        steady = self._reports.get("steady", {})
-        return sample(self._process, time.monotonic() - self._began, answer["stats"], steady)
+        steady, far = (self._reports.get(name, {}) for name in ("steady", "far"))
+        return sample(self._process, time.monotonic() - self._began, answer["stats"], steady, far)
 
     def take_server(self, answer: dict[str, Any]) -> None:
         outcome = self.outcome
@@ -85,10 +92,16 @@ class _Soak:
         for fault in report.get("faults", ()):
             outcome.fault(fault)
         outcome.counts.update(report.get("counts", {}))
-        if name == "trouble" and report.get("refusals"):
-            outcome.refusals_seen = Counter(report["refusals"])
-        if name == "steady" and "delivered" in report:
-            outcome.steady = report
+        counts = (Counter[str](each.get("refusals", {})) for each in self._reports.values())
+        outcome.refusals_seen = sum(counts, Counter())
+        if name in ("steady", "far") and "delivered" in report:
+            setattr(outcome, name, report)
+
+    def go_without(self, lacks: list[str], population: dict[str, Asked]) -> None:
+        hellos = [each.hello for each in population.values()]
+        self.outcome.without = lacks + [hello["without"] for hello in hellos if "without" in hello]
+        for each in self.outcome.without:
+            self._say(f"without {each}")
 
     def watch(self, population: dict[str, Asked], seconds: float) -> None:
         """Asks everybody once a second, for so long."""
@@ -133,13 +146,17 @@ def run(plan: Plan, say: Callable[[str], None] = print) -> Outcome:
     with contextlib.ExitStack() as stack:
         log = stack.enter_context((plan.out / "samples.jsonl").open("w"))
         stack.enter_context(pinned(population_cpu))
-        server = stack.enter_context(asked("server", plan, cpu=server_cpu))
+        lacks = _enter_namespace(stack)
+        # Nobody else is in a namespace of our own.
+        server = stack.enter_context(asked("server", plan, "127.0.0.1" if lacks else "0.0.0.0", cpu=server_cpu))
         port = str(server.hello["port"])
         soak = _Soak(plan, server, say, log)
         time.sleep(_SETTLING_SECONDS)
         soak.outcome.rest_before = soak.wait_rest(0)
-        population = {name: stack.enter_context(asked(name, plan, port, cpu=population_cpu)) for name in POPULATION}
+        names = POPULATION if lacks else POPULATION + ELSEWHERE
+        population = {name: stack.enter_context(asked(name, plan, port, cpu=population_cpu)) for name in names}
         say(f"server: process {server.program.pid}, port {port}, CPU {server_cpu}; population: CPU {population_cpu}")
+        soak.go_without([f"half-open peers, delay and loss: needs {lacks}"] if lacks else [], population)
         soak.watch(population, plan.minutes * 60)
         _send_home(soak, population)
         patience = 5.0 + plan.options().topic_linger + plan.options().close_deadline
@@ -149,8 +166,19 @@ def run(plan: Plan, say: Callable[[str], None] = print) -> Outcome:
     return soak.outcome
 
 
+def _enter_namespace(stack: contextlib.ExitStack) -> str:
+    """This thread, and what it starts, in a network namespace of its own; what is missing for that, if it is not."""
+    lacks = missing()
+    if not lacks:
+        stack.enter_context(stack.enter_context(contextlib.closing(Namespace())))
+    return lacks
+
+
 def _send_home(soak: _Soak, population: dict[str, Asked]) -> None:
     # The steady ones last: until the others are gone, something could still happen to them.
-    for name in reversed(POPULATION):
+    for name in population:
+        if name != "steady":
+            population[name].leave()
+    for name in reversed(population):
         soak.take(name, population[name].finish())
         soak.look()

@@ -30,6 +30,8 @@ class Sample:
     events_dropped: int
     p50_ms: float | None  # of the steady readers, in this second
     p99_ms: float | None
+    far_p50_ms: float | None = None  # of readers at the end of the bad wire
+    far_p99_ms: float | None = None
     pause_ms: float  # the longest that the steady readers' process stood still
 
     @property
@@ -38,7 +40,9 @@ class Sample:
         return self.descriptors - self.clients
 
 
-def sample(process: ServerProcess, seconds: float, stats: dict[str, Any], steady: dict[str, Any]) -> Sample:
+def sample(
+    process: ServerProcess, seconds: float, stats: dict[str, Any], steady: dict[str, Any], far: dict[str, Any]
+) -> Sample:
     memory = process.memory()
     return Sample(
         seconds=seconds,
@@ -57,6 +61,8 @@ def sample(process: ServerProcess, seconds: float, stats: dict[str, Any], steady
         events_dropped=stats["events_dropped"],
         p50_ms=steady.get("p50_ms"),
         p99_ms=steady.get("p99_ms"),
+        far_p50_ms=far.get("p50_ms"),
+        far_p99_ms=far.get("p99_ms"),
         pause_ms=steady.get("pause_ms", 0.0),
     )
 

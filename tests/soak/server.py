@@ -21,7 +21,7 @@ from pubsub.eventstream import EventStream
 from pubsub.server import serve
 from pubsub.session import Session
 from tests.soak.plan import Plan
-from tests.soak.programs import allow_descriptors, answer, asked_until_end
+from tests.soak.programs import answer, asked_until_end, begin
 
 _SLOW_READ_SECONDS = 0.2
 _PIPE_READ_BYTES = 2048
@@ -77,11 +77,11 @@ async def _print_slowly(events: EventStream) -> None:
         os.close(writing)
 
 
-async def serve_soak(plan: Plan) -> None:
+async def serve_soak(plan: Plan, host: str) -> None:
     log = _Log()
     logging.getLogger().addHandler(log)
     departed = note_departures()
-    async with serve(port=0, options=plan.options()) as server:
+    async with serve(host, 0, options=plan.options()) as server:
         readers = [
             asyncio.create_task(_take_slowly(server.events())),
             asyncio.create_task(_print_slowly(server.events())),
@@ -106,5 +106,5 @@ async def serve_soak(plan: Plan) -> None:
 
 
 if __name__ == "__main__":
-    allow_descriptors()
-    asyncio.run(serve_soak(Plan.from_document(json.loads(sys.argv[1]))))
+    begin()
+    asyncio.run(serve_soak(Plan.from_document(json.loads(sys.argv[1])), sys.argv[2]))

@@ -11,18 +11,17 @@ import random
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 from pubsub import Publisher, PubSubError, Subscriber
 from tests.soak.ground import Ground, read_out
 from tests.soak.messages import Mint, Reading, Tally
 from tests.soak.plan import LATEST, RECEIVE_BUFFER_BYTES, TIMED, TOPICS, Plan
-from tests.soak.programs import allow_descriptors, answer, asked_until_end
+from tests.soak.programs import answer, asked_until_end, begin
 from tests.support.frames import parse
 from tests.support.rawclient import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient, close_frame, frame
 
-_ALL = range(1, 2 * len(TOPICS) + 1)  # publishers: two a topic
 _CATCH_UP_SECONDS = 15.0
 # A burst is well below max_lag_bytes. Visitors, whose sockets have room, are the majority here, so that pacing does not
 # hold it up.
@@ -32,31 +31,37 @@ _EXCUSING_PAUSE = 1.0
 _EXCUSED = ("no_pong", "stalled", "too_far_behind")
 
 
-async def _connect(
-    host: str, port: int, tls: object, server_hostname: str | None
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    sock = socket.socket()
-    sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-    await asyncio.get_running_loop().sock_connect(sock, (host, port))
-    return await asyncio.open_connection(sock=sock)
+Seat = tuple[str, bool]  # a topic, and whether the one there is a raw one
 
 
 class Steady:
-    def __init__(self, plan: Plan, port: int) -> None:
+    """Readers, and publishers by number, which begin when all of the readers are there."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        ground: Ground,
+        *,
+        readers: Sequence[Seat],
+        publishers: Mapping[int, Seat],
+        timed: Collection[str],
+    ) -> None:
         self.plan = plan
-        self.ground = Ground(port, seed=f"{plan.seed} steady")
+        self.ground = ground
         self.tally = Tally()
-        self.readings: dict[str, list[Reading]] = {topic: [] for topic in TOPICS}
+        self.readings: dict[str, list[Reading]] = {topic: [] for topic, _ in readers}
         self.mints: dict[int, Mint] = {}
         self.excused = 0
         self.joined = asyncio.Event()
         self.done = asyncio.Event()  # the readers have everything
         self._pauses: list[tuple[float, float]] = []
-        self._waiting = len(TOPICS) * plan.readers
+        self._readers = readers
+        self._publishers = publishers
+        self._timed = timed
+        self._waiting = len(readers)
 
     def url(self, topic: str) -> str:
-        return f"ws://127.0.0.1:{self.ground.port}{topic}"
+        return f"ws://{self.ground.line.host}:{self.ground.port}{topic}"
 
     def take_report(self) -> dict[str, Any]:
         tally = self.tally
@@ -79,6 +84,23 @@ class Steady:
         self.ground.faults += faults
         return {**report, **self.ground.take_report()}
 
+    async def stay(self) -> None:
+        """Until the end of the input, and until everybody has what is due to it."""
+        readers = [asyncio.create_task(self.read(topic, raw=raw)) for topic, raw in self._readers]
+        publishers = [
+            asyncio.create_task((self.publish_raw if raw else self.publish)(topic, number))
+            for number, (topic, raw) in self._publishers.items()
+        ]
+        watching = asyncio.create_task(self.watch_pauses())
+        await asked_until_end(self.take_report)
+        self.ground.leaving.set()
+        for outcome in await asyncio.gather(*publishers, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                self.ground.faults.append(f"a steady publisher: {type(outcome).__name__}: {outcome}")
+        await self.finish()
+        await asyncio.gather(*readers)
+        watching.cancel()
+
     # --- the process itself ---
 
     async def watch_pauses(self) -> None:
@@ -96,11 +118,12 @@ class Steady:
 
     async def read(self, topic: str, *, raw: bool) -> None:
         """One reader, which comes back where it was closed while this process stood still."""
-        known = _ALL
+        known: Collection[int] = self._publishers
+        timed = topic in self._timed
         while not self.done.is_set():
             kind = "raw_reader" if raw else "reader"
             name = self.ground.name(kind)
-            reading = Reading(f"{name} of {topic}", self.tally, gaps=topic in LATEST, known=known, timed=topic in TIMED)
+            reading = Reading(f"{name} of {topic}", self.tally, gaps=topic in LATEST, known=known, timed=timed)
             self.readings[topic].append(reading)
             try:
                 async for message in (self._raw_messages if raw else self._messages)(name, topic):
@@ -109,7 +132,7 @@ class Steady:
             except (PubSubError, OSError, EOFError, AssertionError, TimeoutError) as error:
                 self._sent_away(name, error)
             self.readings[topic].remove(reading)
-            known = range(0)
+            known = ()
 
     def _sent_away(self, name: str, error: BaseException) -> None:
         if self._was_away():
@@ -119,7 +142,7 @@ class Steady:
             self.ground.faults.append(f"{name} was sent away: {type(error).__name__}: {error}")
 
     async def _messages(self, name: str, topic: str) -> AsyncIterator[bytes | str]:
-        async with Subscriber(self.url(topic), name=name, text=True, connect=_connect) as subscriber:
+        async with Subscriber(self.url(topic), name=name, text=True, connect=self._connect) as subscriber:
             self._is_here()
             closing = asyncio.create_task(self._close_when_done(subscriber))
             try:
@@ -130,6 +153,15 @@ class Steady:
                     await asyncio.sleep(0)
             finally:
                 closing.cancel()
+
+    async def _connect(
+        self, host: str, port: int, tls: object, server_hostname: str | None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        sock = self.ground.line.socket()
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+        return await asyncio.open_connection(sock=sock)
 
     async def _close_when_done(self, subscriber: "Subscriber[bytes | str]") -> None:
         await self.done.wait()
@@ -171,7 +203,7 @@ class Steady:
         dice = random.Random(f"{self.plan.seed} {number}")
         name, loop = self.ground.name("publisher"), asyncio.get_running_loop()
         self.ground.ended(name, "closed")
-        async with Publisher(self.url(topic), name=name) as publisher:
+        async with Publisher(self.url(topic), name=name, connect=self._connect) as publisher:
             while not self.ground.leaving.is_set():
                 ends = loop.time() + dice.uniform(0.5, 1.5) * _BURST_EVERY
                 while loop.time() < ends and not self.ground.leaving.is_set():
@@ -223,37 +255,26 @@ class Steady:
         return [
             (reading, number)
             for number, mint in self.mints.items()
-            for reading in self.readings[TOPICS[(number - 1) // 2]]
+            for reading in self.readings[self._publishers[number][0]]
             if reading.last(number) < mint.number
         ]
 
 
 async def main() -> None:
     plan = Plan.from_document(json.loads(sys.argv[1]))
-    steady = Steady(plan, int(sys.argv[2]))
+    steady = Steady(
+        plan,
+        Ground(int(sys.argv[2]), seed=f"{plan.seed} steady"),
+        readers=[(topic, reader % 2 == 1) for topic in TOPICS for reader in range(plan.readers)],
+        # Two a topic, numbered from 1.
+        publishers={2 * at + raw + 1: (topic, bool(raw)) for at, topic in enumerate(TOPICS) for raw in (0, 1)},
+        timed=TIMED,
+    )
     answer({})
-    readers = [
-        asyncio.create_task(steady.read(topic, raw=reader % 2 == 1))
-        for topic in TOPICS
-        for reader in range(plan.readers)
-    ]
-    publishers = [
-        asyncio.create_task((steady.publish, steady.publish_raw)[half](topic, 2 * index + half + 1))
-        for index, topic in enumerate(TOPICS)
-        for half in (0, 1)
-    ]
-    watching = asyncio.create_task(steady.watch_pauses())
-    await asked_until_end(steady.take_report)
-    steady.ground.leaving.set()
-    for outcome in await asyncio.gather(*publishers, return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            steady.ground.faults.append(f"a steady publisher: {type(outcome).__name__}: {outcome}")
-    await steady.finish()
-    await asyncio.gather(*readers)
-    watching.cancel()
+    await steady.stay()
     answer(steady.take_report())
 
 
 if __name__ == "__main__":
-    allow_descriptors()
+    begin()
     asyncio.run(main())

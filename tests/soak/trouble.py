@@ -10,26 +10,29 @@ from tests.soak.ground import Ground
 from tests.soak.laggards import LAGGARDS
 from tests.soak.nonsense import NONSENSE
 from tests.soak.plan import Plan
-from tests.soak.programs import allow_descriptors, answer, asked_until_end
+from tests.soak.programs import answer, asked_until_end, begin
 from tests.soak.visitors import VISITORS, crowd_member
 
 # More at a time would measure this process.
 _AT_ONCE = 400
 _CROWD_SECONDS = 4.0
 
+Kinds = Mapping[Callable[[Ground], Awaitable[None]], float]  # of clients, and how often they come
+
 
 class Trouble:
     """Lets clients loose at random moments, at the plan's rates, until it is told to leave."""
 
-    def __init__(self, plan: Plan, ground: Ground) -> None:
+    def __init__(self, plan: Plan, ground: Ground, visitors: Kinds = VISITORS) -> None:
         self._plan = plan
         self._ground = ground
+        self._visitors = visitors
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def carry_on(self) -> None:
         plan = self._plan
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._let_loose(plan.visits, VISITORS))
+            group.create_task(self._let_loose(plan.visits, self._visitors))
             group.create_task(self._let_loose(plan.nonsense, NONSENSE))
             group.create_task(self._let_loose(plan.laggards, LAGGARDS))
             group.create_task(self._gather_crowds())
@@ -38,7 +41,7 @@ class Trouble:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _let_loose(self, rate: float, kinds: Mapping[Callable[[Ground], Awaitable[None]], float]) -> None:
+    async def _let_loose(self, rate: float, kinds: Kinds) -> None:
         ground, weights = self._ground, list(kinds.values())
         while rate and not ground.leaving.is_set():
             await ground.stay(ground.random.expovariate(rate))
@@ -88,5 +91,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    allow_descriptors()
+    begin()
     asyncio.run(main())

@@ -13,7 +13,9 @@ segments, the kernel's and the allocator's, and Python's caches fill. Their tole
 Under five minutes the trends are shown, and not judged.
 """
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from tests.soak.running import Outcome
 from tests.soak.samples import Sample
@@ -30,6 +32,7 @@ _MEMORY_MIB, _MEMORY_SHARE = 5.0, 0.03
 _HELD_FACTOR, _HELD_MIB = 1.25, 8.0
 _DESCRIPTORS = 5.0
 _P99_FACTOR, _P99_MS = 2.0, 5.0
+_CUT_OFF = "cut_off_"
 _WRONGS = ("lost", "duplicated", "reordered", "damaged")
 
 
@@ -55,6 +58,8 @@ def judge(outcome: Outcome) -> list[Line]:
         _threads(outcome.samples),
         _rest(outcome),
         _messages(outcome),
+        _wire(outcome),
+        _cut_off(outcome),
         _departures(outcome),
         _refusals(outcome),
         _latency(outcome.samples, long=long),
@@ -124,15 +129,50 @@ def _rest(outcome: Outcome) -> Line:
 
 
 def _messages(outcome: Outcome) -> Line:
-    steady = outcome.steady
-    wrongs = ", ".join(f"{steady.get(kind, '?')} {kind}" for kind in _WRONGS)
-    good = bool(steady.get("delivered")) and not any(steady.get(kind, 1) for kind in _WRONGS)
-    text = (
-        f"{steady.get('delivered', 0):,} to steady readers, {steady.get('delivered_bytes', 0) / 1e6:,.0f} MB: {wrongs} "
-        f"(and {steady.get('skipped', 0):,} skipped where they may be); "
-        f"{outcome.counts.get('delivered', 0):,} in {outcome.counts.get('flood', 0)} floods"
+    good, text = _intact(outcome.steady)
+    floods = f"{outcome.counts.get('delivered', 0):,} in {outcome.counts.get('flood', 0)} floods"
+    return Line("messages", good, f"to steady readers {text}; {floods}")
+
+
+def _intact(readers: dict[str, Any]) -> tuple[bool, str]:
+    wrongs = ", ".join(f"{readers.get(kind, '?')} {kind}" for kind in _WRONGS)
+    good = bool(readers.get("delivered")) and not any(readers.get(kind, 1) for kind in _WRONGS)
+    return good, (
+        f"{readers.get('delivered', 0):,}, {readers.get('delivered_bytes', 0) / 1e6:,.0f} MB: {wrongs} "
+        f"(and {readers.get('skipped', 0):,} skipped where they may be)"
     )
-    return Line("messages", good, text)
+
+
+def _without(outcome: Outcome, what: str) -> str:
+    return "; ".join(f"without {each}" for each in outcome.without if what in each)
+
+
+def _wire(outcome: Outcome) -> Line:
+    if without := _without(outcome, "delay and loss"):
+        return Line("wire", None, without)
+    good, text = _intact(outcome.far)
+    shown = ", ".join(
+        f"{name} {_shown(halves(points))} ms"
+        for name, points in (
+            ("p50", [(each.seconds, each.far_p50_ms) for each in outcome.samples if each.far_p50_ms is not None]),
+            ("p99", [(each.seconds, each.far_p99_ms) for each in outcome.samples if each.far_p99_ms is not None]),
+        )
+        if points
+    )
+    again = f"{outcome.far.get('sent_again', 0):,} segments from there sent again"
+    return Line("wire", good, f"to its readers {text}; {shown}; {again}")
+
+
+def _cut_off(outcome: Outcome) -> Line:
+    if without := _without(outcome, "half-open peers"):
+        return Line("half-open", None, without)
+    causes: Counter[str] = Counter()
+    for (kind, cause), count in outcome.departures.matched.items():
+        if kind.startswith(_CUT_OFF) and cause != "closed":  # these published what was owed to the others
+            causes[cause] += count
+    found = ", ".join(f"{count} {cause}" for cause, count in sorted(causes.items())) or "none"
+    requests = outcome.counts.get(_CUT_OFF + "half_request", 0)
+    return Line("half-open", bool(causes) or not outcome.plan.cables, f"{found}; {requests} half requests")
 
 
 def _departures(outcome: Outcome) -> Line:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from tests.soak.ground import GONE, Ground, read_out
+from tests.soak.ground import Ground, read_out
 from tests.support.rawclient import TEXT, close_frame, frame
 
 __all__ = ["VISITORS", "crowd_member"]
@@ -48,14 +48,14 @@ async def hung_up(ground: Ground) -> None:
     name, role = ground.name("hung_up"), ground.role()
     async with ground.join(name, ground.topic(), role):
         await ground.stay(ground.random.random() * _MOST_SECONDS)
-        ground.ended(name, *GONE, *([_SENT_AWAY] if role == "subscriber" else []))
+        ground.ended(name, *ground.gone, *([_SENT_AWAY] if role == "subscriber" else []))
 
 
 async def reset(ground: Ground) -> None:
     name, role = ground.name("reset"), ground.role()
     async with ground.join(name, ground.topic(), role) as client:
         await ground.stay(ground.random.random() * _MOST_SECONDS)
-        ground.ended(name, *GONE, *([_SENT_AWAY] if role == "subscriber" else []))
+        ground.ended(name, *ground.gone, *([_SENT_AWAY] if role == "subscriber" else []))
         client.reset()
 
 
@@ -63,7 +63,7 @@ async def mid_frame(ground: Ground) -> None:
     """A publisher that is cut off in the middle of a message, in the header or in the payload."""
     name = ground.name("mid_frame")
     async with ground.join(name, ground.steady_topic(), "publisher") as client:
-        ground.ended(name, *GONE)
+        ground.ended(name, *ground.gone)
         whole = frame(ground.random.randbytes(ground.random.choice((200, 70_000))))
         await client.send(whole[: ground.random.randrange(1, len(whole))])
         if ground.random.random() < 0.5:
@@ -85,7 +85,7 @@ async def unanswered(ground: Ground) -> None:
     """A whole request, and gone without reading the answer."""
     name = ground.name("unanswered")
     async with ground.dial() as client:
-        ground.ended(name, *GONE, sure=False)
+        ground.ended(name, *ground.gone, sure=False)
         await client.send(ground.head(name, ground.topic(), ground.role()))
         if ground.random.random() < 0.5:
             client.reset()

@@ -3,8 +3,8 @@
 So there is nothing to tidy up, whatever ends the test. What is made inside `with namespace:` (a socket, a process, an
 interface) belongs to the namespace for good; the block is for one thread, and must not be left by an `await`.
 
-    Namespace ── veth ── Namespace      cut off, as by a cable that is pulled or a firewall that drops
-    Namespace ── wire ── Namespace      late and lossy: tests/support/wires.py
+    Namespace ── veth ── Namespace      cut off, as by a cable that is pulled or a firewall that drops: cables.py
+    Namespace ── wire ── Namespace      late and lossy: wires.py
 
 Where there is no right to make them, or no `ip`, `missing()` says so.
 """
@@ -25,6 +25,7 @@ from tests.support.rawclient import PATIENCE, RawClient
 __all__ = ["Namespace", "dial_from", "joined_by_veth", "listening", "missing", "namespaces", "retransmitted", "run"]
 
 _CLONE_NEWNET = 0x40000000
+_HERE = "/proc/thread-self/ns/net"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -34,29 +35,23 @@ def missing() -> str:
         return "ip (iproute2)"
     try:
         Namespace().close()
-    except OSError as error:
+    except (OSError, AssertionError) as error:
         return f"the right to make a network namespace ({error})"
     return ""
 
 
 class Namespace:
-    """One with nothing but a loopback interface, which is up."""
+    """One with nothing but a loopback interface, which is up; or the one that this thread is in."""
 
-    def __init__(self) -> None:
-        made: list[int | OSError] = []
-        # A thread's namespace is its own: it makes one, and takes only a descriptor of it along.
-        thread = threading.Thread(target=lambda: made.append(_new_namespace()))
-        thread.start()
-        thread.join()
-        if isinstance(made[0], OSError):
-            raise made[0]
-        self.fileno = made[0]
+    def __init__(self, *, here: bool = False) -> None:
+        self.fileno = os.open(_HERE, os.O_RDONLY) if here else _new_namespace()
         self._outside: list[int] = []
-        with self:
-            run("ip", "link", "set", "lo", "up")
+        if not here:
+            with self:
+                run("ip", "link", "set", "lo", "up")
 
     def __enter__(self) -> Self:
-        self._outside.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
+        self._outside.append(os.open(_HERE, os.O_RDONLY))
         _enter(self.fileno)
         return self
 
@@ -69,10 +64,21 @@ class Namespace:
         os.close(self.fileno)
 
 
-def _new_namespace() -> int | OSError:
+def _new_namespace() -> int:
+    made: list[int | OSError] = []
+    # A thread's namespace is its own: it makes one, and takes only a descriptor of it along.
+    thread = threading.Thread(target=lambda: made.append(_unshared()))
+    thread.start()
+    thread.join()
+    if isinstance(made[0], OSError):
+        raise made[0]
+    return made[0]
+
+
+def _unshared() -> int | OSError:
     if _libc.unshare(_CLONE_NEWNET) != 0:
         return OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    return os.open(_HERE, os.O_RDONLY)
 
 
 def _enter(fileno: int) -> None:
@@ -94,7 +100,7 @@ def namespaces(count: int) -> Iterator[list[Namespace]]:
 
 def run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"
 
 
 def joined_by_veth(one: Namespace, other: Namespace, name: str, net: str) -> None:
