@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -293,6 +294,17 @@ def test_verdict_fails_for_a_departure_without_a_reason_and_a_refusal_that_nobod
     made = outcome()
     made.stats = {"departures": {"no_pong": 1, "closed": 1}, "refusals": {"400": 1}}
     assert failed(judge(made)) == ["departures", "refusals"]
+
+
+def test_verdict_allows_for_those_who_left_late_and_did_not_look() -> None:
+    made = outcome()
+    made.stats |= {"refusals": {"400": 3, "408": 5}}
+    made.refusals_seen = Counter({"400": 3, "408": 3})
+    assert failed(judge(made)) == ["refusals"]
+    made.counts["left_late"] = 2
+    assert failed(judge(made)) == []
+    made.refusals_seen["408"] = 6
+    assert failed(judge(made)) == ["refusals"]
 
 
 def test_plan_is_read_from_words_and_goes_through_json() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,13 +15,17 @@ from tests.soak.plan import STEADY, TOPICS, WITH_LAGGARDS
 from tests.support.namespaces import Namespace
 from tests.support.rawclient import RawClient, Response, request
 
-__all__ = ["GONE", "Ground", "Line", "read_out"]
+__all__ = ["GONE", "LEFT_LATE", "Ground", "Line", "read_out"]
 
 # A socket that is simply closed ends with a FIN, or with a reset where the server's bytes were still unread; and the
 # kernel may tell a reset to a send, after which a read finds no more than the end.
 GONE = ("left", "reset")
 # Where a reset may be lost: who has left a ping unread is sent nothing more that it could answer with another one.
 _GONE_OR_LOST = (*GONE, "no_pong")
+
+# Among the counts: those who may have been refused and did not look, and how long they were there at least.
+LEFT_LATE = "left_late"
+_LATE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,15 @@ class Ground:
             yield client
         finally:
             client.close()
+
+    @contextlib.asynccontextmanager
+    async def dial_unread(self) -> AsyncIterator[RawClient]:
+        """The same for who does not look at an answer. When this machine stands still, such a client may be late with
+        its request, or with its end, and refused without knowing."""
+        began = time.monotonic()
+        async with self.dial() as client:
+            yield client
+        self.counts[LEFT_LATE] += time.monotonic() - began > _LATE_SECONDS
 
     @contextlib.asynccontextmanager
     async def join(

@@ -73,7 +73,7 @@ async def mid_frame(ground: Ground) -> None:
 async def mid_handshake(ground: Ground) -> None:
     """Gone before its request was whole: the server never had a client."""
     name = ground.name("mid_handshake")
-    async with ground.dial() as client:
+    async with ground.dial_unread() as client:
         head = ground.head(name, ground.topic(), ground.role())
         await client.send(head[: ground.random.randrange(0, len(head) - 1)])
         await ground.stay(ground.random.random() * 0.2)
@@ -84,7 +84,7 @@ async def mid_handshake(ground: Ground) -> None:
 async def unanswered(ground: Ground) -> None:
     """A whole request, and gone without reading the answer."""
     name = ground.name("unanswered")
-    async with ground.dial() as client:
+    async with ground.dial_unread() as client:
         ground.ended(name, *ground.gone, sure=False)
         await client.send(ground.head(name, ground.topic(), ground.role()))
         if ground.random.random() < 0.5:
