@@ -173,7 +173,9 @@ def test_origins_come_as_a_list_or_as_text() -> None:
         Options(allow_origins=7)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("host", ["https://a.example", "a.example:80", "a/b", "a b", "", 7, "bücher.example", "[::1]"])
+@pytest.mark.parametrize(
+    "host", ["https://a.example", "a.example:80", "a/b", "a b", "", 7, "bücher.example", "[::1]", "*.", "*.*"]
+)
 def test_what_is_no_name_of_a_host_is_refused(host: object) -> None:
     with pytest.raises(ConfigError, match=r"allow_hosts: .* is no name of a host; give one without scheme and port"):
         Options(allow_hosts=(host,))  # type: ignore[arg-type]
@@ -184,6 +186,9 @@ def test_hosts_come_as_a_list_or_as_text() -> None:
         assert Options(allow_hosts=given).allow_hosts == ("a.example", "*.b.example")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no list of host names"):
         Options(allow_hosts=7)  # type: ignore[arg-type]
+    for nobody in ("", " , "):
+        with pytest.raises(ConfigError, match=r"allow_hosts=.* has no name; give one"):
+            Options(allow_hosts=nobody)  # type: ignore[arg-type]
 
 
 # --- names and values from outside ---

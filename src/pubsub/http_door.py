@@ -14,7 +14,7 @@ from pubsub.errors import shown
 from pubsub.events import EventType
 from pubsub.handshake import Headers, Refusal, Request, bad_request, bad_target, host_of_target, role_of, topic_of
 
-__all__ = ["check_head", "check_headers", "has_controls", "head_too_large", "judge", "refuse"]
+__all__ = ["check_head", "check_headers", "has_controls", "head_too_large", "host_in", "judge", "refuse"]
 
 # RFC 6455 section 4.4: the one version there is.
 _VERSION = (b"Sec-WebSocket-Version", b"13")
@@ -57,6 +57,12 @@ def check_head(head: bytes) -> Refusal | None:
     if host is not None and _HOST.fullmatch(host[1]) is None:
         return bad_request(f"Host {shown(_text(host[1]))} is no host; send HOST or HOST:PORT")
     return None
+
+
+def host_in(head: bytes) -> str:
+    """The Host header as it was sent, of a head that has one and that `check_head` passed."""
+    found = _HOST_LINE.search(head)
+    return "" if found is None else _text(found[1].rstrip(b" \t"))
 
 
 def check_headers(headers: Headers) -> Refusal | None:

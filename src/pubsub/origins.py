@@ -9,6 +9,9 @@ Neither star reaches over `://`, and alone each means all.
 
 A host is worth a look, too: a page can have its own name point to another's machine (DNS rebinding), and its Origin and
 Host are then the same. What no page can have pointed elsewhere are addresses and `localhost`.
+
+Who may come is whoever sends a request, so what is matched has a bound: patterns with several `**` take the square of
+its length.
 """
 
 import functools
@@ -32,7 +35,11 @@ def origin_patterns(name: str, value: object) -> tuple[str, ...]:
 
 def host_patterns(name: str, value: object) -> tuple[str, ...]:
     """The same for names of hosts."""
-    return tuple(_host(name, each) for each in _listed(name, value, "host names", "example.com"))
+    listed = _listed(name, value, "host names", "example.com")
+    if isinstance(value, str) and not listed:
+        # Of a variable that is not set, say; and none would mean any.
+        raise ConfigError(f"{name}={shown(value)} has no name; give one such as example.com, or * for all")
+    return tuple(_host(name, each) for each in listed)
 
 
 def _listed(name: str, value: object, what: str, example: str) -> list[object] | tuple[object, ...]:
@@ -54,9 +61,10 @@ def _origin(name: str, value: object) -> str:
 
 
 def _host(name: str, value: object) -> str:
-    text = value.lower().removesuffix(".") if isinstance(value, str) else ""
-    if _HOST.fullmatch(text):
-        return text
+    text = value.lower() if isinstance(value, str) else ""
+    host = text.removesuffix(".")
+    if text in ("*", "**") or (_HOST.fullmatch(host) and host.strip("*.")):
+        return host
     raise ConfigError(
         f"{name}: {shown(value)} is no name of a host; give one without scheme and port, as browsers send it (xn--... "
         f"for other scripts), such as example.com or *.example.com, or * for all"
@@ -65,6 +73,8 @@ def _host(name: str, value: object) -> str:
 
 # --- requests -------------------------------------------------------------------------------------------------------
 
+_HOST_MAX = 253  # RFC 1035 section 2.3.4, without the last dot
+_ORIGIN_MAX = 300  # with a scheme and a port
 _DEFAULT_PORTS = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
 
 
@@ -78,17 +88,17 @@ def is_origin_of(origin: str, host: str) -> bool:
 
 def is_allowed_origin(origin: str, patterns: tuple[str, ...]) -> bool:
     """Whether one of the patterns is for this Origin, in lower case."""
-    return bool(patterns) and _pattern(patterns).fullmatch(origin) is not None
+    return bool(patterns) and len(origin) <= _ORIGIN_MAX and _pattern(patterns).fullmatch(origin) is not None
 
 
 def is_allowed_host(host: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a Host header has an address, a name for this machine itself, or one that a pattern is for."""
+    """Whether a Host header has an address, `localhost`, or a name that a pattern is for."""
     name, _ = _split(host.lower(), "")
     name = name.removesuffix(".")
-    # RFC 6761 section 6.3: browsers never ask anybody what localhost is, nor what is below it.
-    if name == "localhost" or name.endswith(".localhost") or _is_address(name):
+    # RFC 6761 section 6.3: nobody is asked what localhost is. What is below it some browsers do ask for.
+    if name == "localhost" or _is_address(name):
         return True
-    return _pattern(patterns).fullmatch(name) is not None
+    return len(name) <= _HOST_MAX and _pattern(patterns).fullmatch(name) is not None
 
 
 def _split(authority: str, default: str) -> tuple[str, str]:
@@ -100,6 +110,8 @@ def _split(authority: str, default: str) -> tuple[str, str]:
 
 
 def _is_address(name: str) -> bool:
+    if "%" in name:
+        return False  # a zone, which is of no use to anybody else, may have any name
     try:
         ipaddress.ip_address(name[1:-1] if name.startswith("[") and name.endswith("]") else name)
     except ValueError:

@@ -120,7 +120,8 @@ class ServerUpgrade:
             return http_door.refuse(head, str(error))
         host = host_of_target(event.target)
         if host is None:
-            host = event.host if event.host.isascii() else event.host.encode("idna").decode("ascii")
+            # Not wsproto's, which has it decoded: there are names that cannot be encoded again, or not to the same.
+            host = http_door.host_in(head)
         refusal = http_door.check_headers(event.extra_headers)
         return refusal or Request(event.target, host, event.extra_headers, tuple(filter(None, event.subprotocols)))
 

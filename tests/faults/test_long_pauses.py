@@ -51,10 +51,12 @@ async def stand_still(server: ServerProcess) -> None:
         await half.send(frame(b"half and ", fin=False))
         await big.send(frame(bytes(4_000_000)))
         await wait_until(lambda: server.stats()["sent_bytes"] > 20_000, "a begun message")
-        # Last before and first after it: of its deadline all but the pause is still this machine's time.
+        # Last before and first after it: of its deadline all but the pause is still this machine's time. That there are
+        # stats says that the loop has had a turn, in which it knows of it, or that the pause is over.
         arriving = await RawClient.dial(server.port)
         people.keep(arriving)
         await arriving.send(request("/t")[:-2])
+        server.stats()
         stop_process(server.pid)
         begun = time.monotonic()
         try:
@@ -62,6 +64,7 @@ async def stand_still(server: ServerProcess) -> None:
             await until(begun + STOPPED_SECONDS)
         finally:
             os.kill(server.pid, signal.SIGCONT)
+        server.stats()
         await arriving.send(request("/t")[-2:])
         await heard_by_all(people, b"meanwhile")
         assert (await arriving.read_response()).status == 101

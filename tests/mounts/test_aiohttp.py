@@ -23,7 +23,7 @@ class Site:
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    hub = Hub(Options(max_message_bytes=1 << 20))
+    hub = Hub(Options(max_message_bytes=1 << 20, allow_hosts=("a.example",)))
     app = web.Application()
     pubsub.aiohttp.mount(app, "/live", hub)
     runner = web.AppRunner(app)
@@ -52,7 +52,12 @@ async def test_refusals_have_their_status_and_their_line(site: Site) -> None:
     response = await client.read_response()
     assert response.status == 426 and response.headers["upgrade"] == "websocket"
     client.close()
-    assert site.hub.stats().refusals == {400: 1, 426: 1}
+    other = (("Host", "evil.example"), ("Connection", "Upgrade, close"))
+    client = await RawClient.dial(site.port)
+    await client.send(request("/live/a", *other, without=("Host", "Connection")))
+    assert (await client.read_response()).status == 421
+    client.close()
+    assert site.hub.stats().refusals == {400: 1, 421: 1, 426: 1}
 
 
 async def test_a_message_that_is_too_large_is_told_so(site: Site) -> None:

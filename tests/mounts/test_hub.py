@@ -21,7 +21,7 @@ from tests.support.rawclient import PATIENCE, RawClient, request
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    hub = Hub(Options(max_message_bytes=1000, close_deadline=1.0))
+    hub = Hub(Options(max_message_bytes=1000, close_deadline=1.0, allow_hosts=("testserver",)))
     yield hub
     asyncio.run(hub.close())
 
@@ -127,6 +127,8 @@ def test_under_latest_a_reader_gets_the_newest(client: TestClient) -> None:
         ("/live/a?pubsub=nobody", {}, 400, "role 'nobody' is unknown"),
         ("/live/a?pubsub=publisher", {"pubsub": "subscriber"}, 400, "disagree"),
         ("/live/a?pubsub=publisher", {"origin": "http://elsewhere.example"}, 403, "allow_origins"),
+        ("/live/a?pubsub=publisher", {"host": "evil.example"}, 421, "allow_hosts"),
+        ("/live/a?pubsub=check", {"host": "evil.example"}, 421, "allow_hosts"),
         ("/live/a?pubsub=publisher&name=a/b", {}, 400, "client name"),
     ],
 )

@@ -117,6 +117,7 @@ async def test_these_are_let_in(options: dict[str, object], head: bytes) -> None
 
 NO_UPGRADE = ("Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version")
 FOREIGN = ("Origin", "http://foreign.example")
+HOSTS = ("a.example",)  # and addresses
 
 # request, status, event, words that the body must have
 REFUSALS = {
@@ -154,6 +155,18 @@ REFUSALS = {
         UPGRADE_FAILED,
         ["chat, soap", "pubsub.subscriber"],
     ),
+    "another host": (
+        request("/t", ("Host", "evil.example"), FOREIGN, without=["Host"]),
+        421,
+        UPGRADE_FAILED,
+        ["'evil.example'", "--allow-hosts"],
+    ),
+    "another host's check": (
+        request("/t", ("Host", "evil.example"), role="check", without=["Host"]),
+        421,
+        UPGRADE_FAILED,
+        ["--allow-hosts"],
+    ),
     "foreign origin": (request("/t", FOREIGN), 403, UPGRADE_FAILED, ["http://foreign.example", "allow_origins"]),
     "long name": (request("/t", ("pubsub-client-name", "n" * 65)), 400, BAD_HEADERS, ["65", "64"]),
     "bad name": (request("/t?name=a%20b"), 400, BAD_HEADERS, ["'a b'", "64"]),
@@ -171,7 +184,7 @@ REFUSALS = {
     "no host": (request("/t", without=["Host"]), 400, None, ["HTTP/1.1"]),
     "not ASCII": (request("/t", ("X-Name", "grün")), 400, None, ["ASCII"]),
     "not a path": (request("t"), 400, None, ["'t'", "path"]),
-    # The order: role before upgrade before Origin before name.
+    # The order: role before upgrade before Host before Origin before name.
     "bad role, no upgrade, foreign": (
         request("/t", FOREIGN, role=None, without=NO_UPGRADE),
         400,
@@ -200,7 +213,7 @@ def check_refusal(answer: Response | None, status: int, words: list[str]) -> Non
 @pytest.mark.parametrize("case", REFUSALS)
 async def test_a_refusal_has_its_status_line_headers_and_event(case: str, bytewise: bool) -> None:
     data, status, event, words = REFUSALS[case]
-    async with serving() as scene:
+    async with serving(allow_hosts=HOSTS) as scene:
         client = await scene.ask(data, bytewise=bytewise)
         check_refusal(client.response, status, words)
         assert scene.server.stats().refusals == {status: 1}
@@ -219,7 +232,7 @@ async def test_the_answer_to_head_has_no_body() -> None:
 
 
 async def test_a_refused_client_changes_nothing_for_those_inside() -> None:
-    async with serving() as scene:
+    async with serving(allow_hosts=HOSTS) as scene:
         subscriber, publisher = await scene.join(), await scene.join(role="publisher")
         for data, _, _, _ in REFUSALS.values():
             await scene.ask(data)

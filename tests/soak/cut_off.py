@@ -3,7 +3,7 @@
     server ── cable ── a group in a namespace        joins ─► is cut off ─► is missed by the server ─► mended, the next
 
 Everybody of a group reads, and answers pings, for as long as anything gets through. What the server must find out is in
-MEMBERS, a function for each kind.
+MEMBERS and LAST_MEMBERS, a function for each kind.
 """
 
 import asyncio
@@ -85,7 +85,9 @@ async def half_request(group: _Group) -> None:
     group.requests += 1
 
 
-MEMBERS: tuple[Callable[[_Group], Awaitable[None]], ...] = (quiet, busy, owed, half_message, half_request)
+MEMBERS: tuple[Callable[[_Group], Awaitable[None]], ...] = (quiet, busy, owed, half_message)
+# These have less time than groups have before they are cut off.
+LAST_MEMBERS: tuple[Callable[[_Group], Awaitable[None]], ...] = (half_request,)
 
 
 async def _live(client: RawClient) -> None:
@@ -121,9 +123,11 @@ class CutOff:
         for begin_one in MEMBERS:
             await begin_one(group)
         living = [asyncio.create_task(_live(client)) for client in group.clients]
-        await ground.stay(ground.random.uniform(*_BEFORE))
-        ground.random.choice(_WAYS)(cable)
         try:
+            await ground.stay(ground.random.uniform(*_BEFORE))
+            for begin_one in LAST_MEMBERS:
+                await begin_one(group)
+            ground.random.choice(_WAYS)(cable)
             await self._be_missed(group)
         finally:
             cable.mend()

@@ -92,9 +92,11 @@ class Ground:
         """The same for who does not look at an answer. When this machine stands still, such a client may be late with
         its request, or with its end, and refused without knowing."""
         began = time.monotonic()
-        async with self.dial() as client:
-            yield client
-        self.counts[LEFT_LATE] += time.monotonic() - began > _LATE_SECONDS
+        try:
+            async with self.dial() as client:
+                yield client
+        finally:
+            self.counts[self.prefix + LEFT_LATE] += time.monotonic() - began > _LATE_SECONDS
 
     @contextlib.asynccontextmanager
     async def join(

@@ -46,9 +46,14 @@ class Namespace:
     def __init__(self, *, here: bool = False) -> None:
         self.fileno = os.open(_HERE, os.O_RDONLY) if here else _new_namespace()
         self._outside: list[int] = []
-        if not here:
+        if here:
+            return
+        try:
             with self:
                 run("ip", "link", "set", "lo", "up")
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         self._outside.append(os.open(_HERE, os.O_RDONLY))
