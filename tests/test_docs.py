@@ -51,7 +51,8 @@ def start(stack: ExitStack, block: Block, address: str, folder: Path) -> Program
     file = folder / "example.py"
     port = address.rpartition(":")[2]
     file.write_text(block.text.replace("127.0.0.1:8080", address).replace("8080", port))
-    return stack.enter_context(Program(str(file)))
+    # What they print is looked at while they run, as in a terminal.
+    return stack.enter_context(Program(str(file), environment={"PYTHONUNBUFFERED": "1"}))
 
 
 def run_to_its_end(block: Block, server: RunningServer, folder: Path) -> None:

@@ -39,9 +39,12 @@ NO_PYTHON_2 = 3
 
 def python_2() -> str | None:
     """An interpreter for the suite."""
-    # Before the PATH, where a version manager may have a name that leads to nothing.
     managed = sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/2.7*/bin/python2.7"))
-    return str(managed[-1]) if managed else shutil.which("python2.7")
+    for found in (*map(str, reversed(managed)), shutil.which("python2.7")):
+        # A version manager may have a name on the PATH that leads to nothing.
+        if found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return found
+    return None
 
 
 def install(python: str) -> None:

@@ -222,7 +222,8 @@ class Run:
                 close = frame(b"\x03\xf5", CLOSE)
                 self.engine.end(token, close)
                 one.model.end(close, after_log=False)
-                one.model.condemned = True
+                # An end behind the log that was ordered meanwhile found no log left.
+                one.model.condemned = one.model.cut = True
             else:
                 somebodys_doing = not one.model.open
                 assert somebodys_doing, f"departed with cause {detail}"
