@@ -1,6 +1,5 @@
 """Lag policies: who jumps, from when on and where to; who is waited for; and that neither is closed for it."""
 
-import itertools
 import socket
 import time
 from collections.abc import Callable
@@ -81,10 +80,8 @@ def test_skip_goes_on_with_the_oldest_message_within_max_lag_bytes(rig: Rig, bou
     assert topic.skips == 1
 
 
-@pytest.mark.parametrize(
-    ("size", "bound"),
-    [*itertools.product([1, 100, 5000, 70_000], [1, 2, 7, 99, 100]), *itertools.product([300_000], [1, 2, 7])],
-)
+@pytest.mark.parametrize("bound", [1, 2, 7, 99, 100])
+@pytest.mark.parametrize("size", [1, 100, 5000, 70_000, 300_000])
 def test_skip_goes_on_with_the_oldest_within_max_lag_messages(rig: Rig, bound: int, size: int) -> None:
     topic = rig.engine.topic("/skip", policy="skip", max_lag_messages=bound)
     peer = rig.connect_in_mid_frame(topic, BEGUN)
