@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from tests.soak.ground import GONE, Ground, Line
-from tests.soak.plan import Plan
+from tests.soak.plan import CUT_OFF, Plan
 from tests.soak.programs import answer, asked_until_end, begin
 from tests.support.cables import Cable
 from tests.support.frames import parse
@@ -171,7 +171,7 @@ def _cables(stack: contextlib.ExitStack, count: int) -> list[Cable]:
 
 async def main() -> None:
     plan = Plan.from_document(json.loads(sys.argv[1]))
-    ground = Ground(int(sys.argv[2]), seed=f"{plan.seed} cut off", prefix="cut_off_")
+    ground = Ground(int(sys.argv[2]), seed=f"{plan.seed} cut off", prefix=CUT_OFF)
     cut_off = CutOff(plan, ground)
     with contextlib.ExitStack() as stack:
         cables: list[Cable] = []

@@ -8,7 +8,17 @@ from typing import Any
 
 from pubsub.options import Options
 
-__all__ = ["LATEST", "RECEIVE_BUFFER_BYTES", "STEADY", "TIMED", "TOPICS", "WITH_LAGGARDS", "Plan", "options_from"]
+__all__ = [
+    "CUT_OFF",
+    "LATEST",
+    "RECEIVE_BUFFER_BYTES",
+    "STEADY",
+    "TIMED",
+    "TOPICS",
+    "WITH_LAGGARDS",
+    "Plan",
+    "options_from",
+]
 
 # On these everything must arrive; the policies are in _LIMITS.
 STEADY = ("/steady/0", "/steady/1", "/steady/2", "/steady/3", "/block/0")
@@ -17,6 +27,8 @@ TOPICS = STEADY + LATEST
 # Where no slow reader goes: enough of them have the publishers wait, as they should, and latency would tell of that.
 TIMED = ("/steady/0", "/steady/1")
 WITH_LAGGARDS = ("/steady/2", "/steady/3", *LATEST)
+
+CUT_OFF = "cut_off_"  # how the names of half-open peers begin
 
 # Of all who are to keep up. Left to itself the kernel gives some readers megabytes, and others not; who has them seems
 # to keep up when it does not, and the server's pings stand behind them.

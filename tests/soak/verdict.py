@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.soak.ground import GONE, LEFT_LATE
+from tests.soak.plan import CUT_OFF
 from tests.soak.running import Outcome
 from tests.soak.samples import Sample
 from tests.soak.trend import Point, halves, slope, windows
@@ -33,7 +34,6 @@ _MEMORY_MIB, _MEMORY_SHARE = 5.0, 0.03
 _HELD_FACTOR, _HELD_MIB = 1.25, 8.0
 _DESCRIPTORS = 5.0
 _P99_FACTOR, _P99_MS = 2.0, 5.0
-_CUT_OFF = "cut_off_"
 _WHOLE_CUT_MINUTES = 0.5  # in less, nobody may have been cut off for as long as it takes
 _WRONGS = ("lost", "duplicated", "reordered", "damaged")
 
@@ -170,10 +170,10 @@ def _cut_off(outcome: Outcome) -> Line:
         return Line("half-open", None, without)
     causes: Counter[str] = Counter()
     for (kind, cause), count in outcome.departures.matched.items():
-        if kind.startswith(_CUT_OFF) and cause != "closed":  # these published what was owed to the others
+        if kind.startswith(CUT_OFF) and cause != "closed":  # these published what was owed to the others
             causes[cause] += count
     found = ", ".join(f"{count} {cause}" for cause, count in sorted(causes.items())) or "none"
-    requests = outcome.counts.get(_CUT_OFF + "half_request", 0)
+    requests = outcome.counts.get(CUT_OFF + "half_request", 0)
     found_out = any(cause not in GONE for cause in causes) or not outcome.plan.cables
     passed = found_out or (None if outcome.plan.minutes < _WHOLE_CUT_MINUTES else False)
     return Line("half-open", passed, f"{found}; {requests} half requests")
