@@ -27,12 +27,12 @@ def test_room_is_not_told_again_and_again_while_another_loop_has_the_slow_one(ri
     rig.until(lambda: topic.paced)
     rig.events.clear()
     asked, ends = 0, time.monotonic() + 0.5
-    while time.monotonic() < ends:
+    # A topic is paced for a slow one only as long as that one may yet move: less than this loop, on a stopped machine.
+    while topic.paced and time.monotonic() < ends:
         if len(rig.of_kind(EventKind.ROOM)) == asked:
             rig.engine.want_room()
             asked += 1
         rig.turn_if_ready(0.001)
-    assert topic.paced
     assert asked < 10
 
 

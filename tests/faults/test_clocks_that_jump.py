@@ -29,7 +29,7 @@ JUMPS = {
 }
 DEADLINES: dict[str, Any] = {
     "ping_interval": 0.2,
-    "pong_deadline": 1.0,
+    "pong_deadline": 2.0,
     "handshake_deadline": 1.0,
     "subscriber_write_timeout": 1.0,
     "message_timeout": 1.0,
