@@ -124,7 +124,7 @@ def main() -> int:
     print(f"{'':24}{'p50':>18}{'p99':>20}{'call p50':>10}{'call p99':>10}")
     for name, figures in rounds.items():
         p50, p99, call_p50, call_p99 = zip(*figures, strict=True)
-        print(f"{name:24}{shown(p50):>18}{shown(p99):>20}", end="")
+        print(f"{name:24}{shown(p50):>18} {shown(p99):>19}", end="")
         print(f"{statistics.median(call_p50):10.1f}{statistics.median(call_p99):10.1f}")
     return 0
 

@@ -158,6 +158,8 @@ async def test_sent_bytes_are_those_on_the_wire() -> None:
         before = scene.server.stats().sent_bytes
         scene.server.publish("/t", bytes(200))
         await subscriber.read_message()
+        # Counted when they have been handed over, so it may be a moment after they are here.
+        await wait_until(lambda: scene.server.stats().sent_bytes > before, "bytes sent")
         assert scene.server.stats().sent_bytes - before == 204
 
 
