@@ -15,14 +15,14 @@ from tests.support.processes import TESTS_ON_PATH, Program, stop_process
 from tests.support.rawclient import PATIENCE, RawClient, frame, request
 from tests.support.server import ServerProcess, server_process, serving, wait_until
 
-# A stop is three times any of these.
+# A stop is twice any of these.
 DEADLINES: dict[str, Any] = {
     "ping_interval": 0.2,
-    "pong_deadline": 0.5,
+    "pong_deadline": 1.0,
     "handshake_deadline": 0.5,
     "subscriber_write_timeout": 0.5,
 }
-STOP_SECONDS = 1.5
+STOP_SECONDS = 2.0
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def test_nobody_departs_because_the_server_stood_still(server: ServerProce
             lambda: all(heard[1:] == [b"meanwhile"] for heard in people.heard[:100]), "the message meanwhile"
         )
         # Long enough for any verdict about the stop to fall.
-        settled = time.monotonic() + 1.2
+        settled = time.monotonic() + 1.7
         await wait_until(lambda: time.monotonic() > settled)
         assert departures(server) == {}
         assert people.alive == 101
@@ -132,7 +132,7 @@ asyncio.run(main())
 
 
 async def test_a_client_that_stands_still_departs_and_another_does_not() -> None:
-    options = {"ping_interval": 0.2, "pong_deadline": 0.5, "close_deadline": 30.0}
+    options = {"ping_interval": 0.2, "pong_deadline": 1.0, "close_deadline": 30.0}
     async with serving(**options) as scene:
         url = scene.server.url + "/t"
         with Program("-c", SUBSCRIBER, url) as stands_still, Program("-c", SUBSCRIBER, url) as stays:
@@ -188,7 +188,7 @@ async def test_a_publisher_that_stands_still_in_the_middle_of_a_message_holds_up
 async def test_messages_do_not_age_while_the_server_stands_still() -> None:
     """A subscriber in the middle of them, which reads all the time, is within max_lag_age all the same."""
     # Its pongs may be late: the window that keeps its socket full keeps pings back as well.
-    with server_process(max_lag_age=1.4) as server:
+    with server_process(max_lag_age=1.5) as server:
         async with crew() as people:
             reader = await RawClient.dial(server.port, receive_buffer=4096)
             people.keep(reader)
