@@ -24,7 +24,8 @@ from fastfan._fanout cimport fanout_serve_again, fanout_slice
 from fastfan._limits cimport limits_apply
 from fastfan._sync cimport count_up, load_acquire, store_release
 from fastfan._mailbox cimport (
-    Command, inbox_at_rest, inbox_awake, inbox_clear, inbox_init, inbox_nudge, inbox_shut, inbox_sleep, inbox_take,
+    Command, inbox_at_rest, inbox_awake, inbox_clear, inbox_init, inbox_nudge, inbox_orphan, inbox_shut, inbox_sleep,
+    inbox_take,
 )
 from fastfan._orders cimport orders_execute, orders_refuse
 from fastfan._rates cimport rates_note_pause
@@ -111,6 +112,7 @@ cdef void loop_orphan(Loop *loop) noexcept nogil:
         fd = table_at(&loop.table, slot).fd
         if fd >= 0:
             wire_abandon(fd)
+    inbox_orphan(&loop.inbox)
     poller_close(&loop.poll)
 
 

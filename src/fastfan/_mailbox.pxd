@@ -72,6 +72,7 @@ cdef struct Outbox:
 cdef void inbox_init(Inbox *inbox, poller *waker) noexcept nogil
 cdef void inbox_shut(Inbox *inbox) noexcept nogil
 cdef void inbox_clear(Inbox *inbox) noexcept nogil
+cdef void inbox_orphan(Inbox *inbox) noexcept nogil
 cdef bint inbox_post(Inbox *inbox, Command *command) noexcept nogil
 cdef Command *command_new(CommandKind kind, uint64_t token, const uint8_t *data, uint32_t data_bytes,
                           const uint8_t *more, uint32_t more_bytes) noexcept nogil

@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 
 from fastfan._sync cimport exchange_full, load_acquire, mutex_destroy, mutex_init, mutex_lock, mutex_unlock
 from fastfan._system cimport (
-    poller, poller_wake, poller_pending, notifier_open, notifier_signal, notifier_clear, notifier_close,
+    poller, poller_wake, poller_pending, notifier_open, notifier_signal, notifier_clear, notifier_close, wire_abandon,
 )
 
 
@@ -30,6 +30,15 @@ cdef void inbox_clear(Inbox *inbox) noexcept nogil:
         inbox.commands = command.next
         free(command)
     mutex_destroy(&inbox.lock)
+
+
+cdef void inbox_orphan(Inbox *inbox) noexcept nogil:
+    """In a forked child, without the lock: closes its copies of sockets that were on their way in."""
+    cdef Command *command = inbox.commands
+    while command != NULL:
+        if command.kind == COMMAND_START:
+            wire_abandon(<int>command.a)
+        command = command.next
 
 
 cdef Command *command_new(CommandKind kind, uint64_t token, const uint8_t *data, uint32_t data_bytes,

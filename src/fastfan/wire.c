@@ -23,6 +23,10 @@ int wire_prepare(int fd, int notsent_bytes) {
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return -errno;
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) return -errno;
+    int type = 0;
+    socklen_t type_size = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_size) < 0) return -errno;
+    if (type != SOCK_STREAM) return -EPROTOTYPE;
     int result = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 #ifdef SO_NOSIGPIPE
     if (result == 0) result = set_option(fd, SOL_SOCKET, SO_NOSIGPIPE, 1);
@@ -69,5 +73,11 @@ void wire_abandon(int fd) { close(fd); }
 void wire_reset(int fd) {
     struct linger now = {.l_onoff = 1, .l_linger = 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+#ifdef __linux__
+    /* close() alone does nothing yet where a forked child has a copy of the descriptor. This resets a TCP connection at
+     * once, connect(2): "AF_UNSPEC dissolves the association"; for others there is shutdown(). */
+    struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+    if (connect(fd, &nobody, sizeof nobody) < 0) shutdown(fd, SHUT_RDWR);
+#endif
     close(fd);
 }

@@ -11,7 +11,7 @@
 #include <sys/uio.h>
 
 /* Non-blocking, close-on-exec, TCP_NODELAY, and at most `notsent_bytes` unsent in the kernel (0: leave it).
- * A socket that is not TCP (a Unix one) has the last two skipped. */
+ * A socket that is not TCP (a Unix one) has the last two skipped; one that is no stream is -EPROTOTYPE. */
 int wire_prepare(int fd, int notsent_bytes);
 
 ssize_t wire_send(int fd, const struct iovec *parts, int count);
@@ -21,7 +21,7 @@ ssize_t wire_receive(int fd, void *buffer, size_t bytes);
 void wire_finish(int fd);
 /* Ends both directions and closes: shutdown first, because a forked child may hold a copy of the descriptor. */
 void wire_close(int fd);
-/* Closes at once and throws away what the kernel still holds (RST, SO_LINGER 0). */
+/* Closes at once and throws away what the kernel still holds (RST, SO_LINGER 0), also where a forked child has a copy. */
 void wire_reset(int fd);
 /* Closes this process's copy; the connection is another's and goes on. */
 void wire_abandon(int fd);

@@ -16,6 +16,7 @@ import pytest
 from fastfan import PUBLISHER, SUBSCRIBER, Engine, EngineClosed, ReadyQueue, Topic
 from tests.support.engine import PATIENCE, Peer, Rig
 from tests.support.frames import frame
+from tests.support.sockets import tcp_pair
 
 # From 3.12 on Python warns of a fork beside threads; that is what these tests are about.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -200,6 +201,21 @@ def test_closing_in_the_parent_ends_the_streams_while_the_child_lives(
         peer.socket.settimeout(PATIENCE)
         with contextlib.suppress(ConnectionResetError):
             assert peer.socket.recv(1) == b""
+    os.kill(child.pid, 0)  # it lives
+
+
+def test_one_that_is_on_its_way_in_is_the_parents_too(topic: Topic, rig: Rig, forked: Callable[..., Child]) -> None:
+    # With io_threads=0 nobody has taken the order to start it yet.
+    ours, theirs = tcp_pair()
+    token = rig.engine.attach(topic, role=SUBSCRIBER).token
+    rig.engine.start(token, ours.detach())
+    child = forked(lambda: "alive")
+    assert child.says() == "alive"
+    rig.engine.abort(token)
+    rig.settle()
+    theirs.settimeout(PATIENCE)
+    with theirs, pytest.raises(ConnectionResetError):
+        theirs.recv(1)
     os.kill(child.pid, 0)  # it lives
 
 
