@@ -112,11 +112,27 @@ def subscriber_of(stack: ExitStack, url: str) -> Subscriber[bytes | str]:
             time.sleep(0.05)
 
 
+NO_ASCII = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+NO_ASCII += "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: \xe9\r\n\r\n"
+
+
+def sent_away(address: str, request: bytes) -> None:
+    """Asks, and returns when the connection has ended."""
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), PATIENCE_SECONDS) as peer:
+        peer.sendall(request)
+        while peer.recv(4096):
+            pass
+
+
 @pytest.mark.parametrize("block", [*blocks("python", "serves"), *blocks("python", "relays")], ids=str)
 def test_a_server_of_the_docs_serves(block: Block, tmp_path: Path) -> None:
     with ExitStack() as stack:
         address = f"127.0.0.1:{free_port()}"
         start(stack, block, address, tmp_path)
+        subscriber_of(stack, f"ws://{address}/clock").close()
+        for bad in (NO_ASCII.encode("latin-1"), b"\x16\x03\x01 no HTTP\r\n\r\n"):
+            sent_away(address, bad)
         subscriber = subscriber_of(stack, f"ws://{address}/clock")
         if block.how == "serves":
             assert re.fullmatch(r"\d\d:\d\d:\d\d", str(next(subscriber)))
