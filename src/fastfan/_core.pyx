@@ -39,10 +39,23 @@ cdef double LONGEST = 3.2e9
 cdef size_t LANE_MOST = <size_t>1 << 62
 
 
+cdef uint64_t duration_ns(str name, seconds) except? 0xFFFFFFFFFFFFFFFF:
+    # In this order, so that it is true of no NaN.
+    if not 0 <= seconds <= LONGEST:
+        raise MisuseError(f"{name}={seconds} is not from 0 to {LONGEST:g} s; give seconds in that range")
+    return to_ns(seconds)
+
+
+cdef uint64_t whole(str name, value, most=LANE_MOST) except? 0xFFFFFFFFFFFFFFFF:
+    if not 0 <= value <= most:
+        raise MisuseError(f"{name}={value} is not from 0 to {most}; give a number in that range")
+    return value
+
+
 cdef class Core:
     """The base of Engine; of no use by itself."""
 
-    def __cinit__(self, *, int io_threads=1, max_memory_bytes=None, double write_timeout=10.0,
+    def __cinit__(self, *, io_threads=1, max_memory_bytes=None, double write_timeout=10.0,
                   double close_deadline=5.0, int notsent_bytes=65536, lane_bytes=16 << 20,
                   double message_timeout=30.0, max_fragments=131072, max_control_frames=10000,
                   max_ignored_bytes=1 << 20):
@@ -133,6 +146,7 @@ cdef class Core:
 
 cdef int set_up(Core core, Terms *terms) except -1:
     # What fails half-way is undone by __dealloc__.
+    cdef int result
     cdef uint32_t index
     cdef uint32_t wanted = max(1, core.io_threads)
     core.threads = <thread *>calloc(wanted, sizeof(thread))
@@ -151,7 +165,10 @@ cdef int set_up(Core core, Terms *terms) except -1:
     for index in range(<uint32_t>core.io_threads):
         core.threads[index].run, core.threads[index].of = run, <void *>&core.shared.loops[index]
         core.threads[index].name = "fastfan-io"
-        check(thread_start(&core.threads[index]))
+        result = thread_start(&core.threads[index])
+        if result < 0:
+            raise OSError(-result, f"the system has no thread for io_threads={core.io_threads} "
+                                   f"({os.strerror(-result)}); stop others, or raise the limit (ulimit -u)")
         core.threads_running += 1
     return 0
 

@@ -96,7 +96,7 @@ class Engine(Core):
         max_ignored_bytes payload of a subscriber's messages in a second, and 6 bytes for each of their frames, in the
                           lane
 
-        Raises MisuseError for values out of range, OSError when the system has no descriptors left.
+        Raises MisuseError for values out of range, OSError when the system has no descriptors or no threads left.
         """
 
     # --- topics and connections ---

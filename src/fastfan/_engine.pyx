@@ -4,7 +4,8 @@ Every method may be called from any thread; turn() from one at a time. None of t
 did comes back as events; what the shell wants done goes in as commands, which the connection's loop carries out.
 
 The engine keeps a Topic while it has clients, and for a while longer (linger), so that epoch and offsets go on; a Topic
-that the program holds stays as well.
+that the program holds stays as well. Connections point into their Topic, so between adding one and keeping its Topic,
+and between seeing that a Topic is at rest and letting go of it, nothing of Python runs (see _names.pyx).
 """
 
 import atexit
@@ -18,12 +19,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 
-from fastfan._core cimport to_ns
+from fastfan._core cimport duration_ns, whole
 from fastfan._cursor cimport (
     CAUSE_ABORTED, CAUSE_BAD_TEXT, CAUSE_CLOSE_TIMEOUT, CAUSE_CLOSED, CAUSE_LEFT, CAUSE_MEMORY, CAUSE_MESSAGE_TIMEOUT,
     CAUSE_NO_PONG, CAUSE_NO_ROOM, CAUSE_RESET, CAUSE_SENT_TOO_MUCH, CAUSE_STALLED, CAUSE_TOO_BIG, CAUSE_TOO_FAR_BEHIND,
     CAUSE_TOO_MANY_CONTROLS, CAUSE_TOO_MANY_FRAGMENTS, ROLE_PUBLISHER, ROLE_SUBSCRIBER, Policy, Sink, cursor_join,
-    topic_at_rest,
+    TopicState, topic_at_rest,
 )
 from fastfan._pool cimport pool_short, pool_spare_bytes
 from fastfan._sync cimport exchange_full, load_acquire, mutex_lock, mutex_unlock, store_release
@@ -35,7 +36,8 @@ from fastfan._mailbox cimport (
 )
 from fastfan._system cimport clock_ns, poller_fileno
 from fastfan._table cimport LOOP_SHIFT, table_new
-from fastfan._topic cimport Topic, to_policy
+from fastfan._names cimport Names
+from fastfan._topic cimport Topic, to_policy, topic_new
 
 from fastfan.errors import MisuseError, Overloaded
 
@@ -91,7 +93,7 @@ cdef class Engine(Core):
 
     def __cinit__(self, **_kwargs):
         # Core's own __cinit__ has taken the arguments.
-        self.topics = weakref.WeakValueDictionary()
+        self.topics = Names()
         self.kept = {}
         self.naming = threading.RLock()
         if self.io_threads:
@@ -108,33 +110,38 @@ cdef class Engine(Core):
 
     def topic(self, str name, *, str policy="disconnect", max_lag_bytes=64 << 20, max_lag_messages=None,
               max_lag_age=None, pace_lag_bytes=4 << 20):
-        cdef int which = to_policy(policy)
+        cdef Bounds bounds
+        bounds.policy = <Policy>to_policy(policy)
+        bounds.lag_bytes = whole("max_lag_bytes", max_lag_bytes)
+        bounds.lag_messages = whole("max_lag_messages", max_lag_messages or 0)
+        bounds.lag_age_ns = duration_ns("max_lag_age", max_lag_age or 0.0)
+        bounds.pace_bytes = whole("pace_lag_bytes", pace_lag_bytes)
         self.check_open()
         with self.naming:
-            return self._named(name, which, max_lag_bytes, max_lag_messages, max_lag_age, pace_lag_bytes)
+            return self._named(name, &bounds)
 
     def find_topic(self, str name):
         self.check_open()
         with self.naming:
             topic = self.topics.get(name)
             if topic is not None:
-                self.kept[name] = topic
+                self.kept[topic] = None
             return topic
 
-    def _named(self, str name, int policy, max_lag_bytes, max_lag_messages, max_lag_age, pace_lag_bytes):
+    cdef object _named(self, str name, Bounds *bounds):
+        cdef TopicState *state
         topic = self.topics.get(name)
         if topic is None:
-            topic = Topic.__new__(Topic, self, name)
-            (<Topic>topic).state.policy = <Policy>policy
-            (<Topic>topic).state.max_lag_bytes = max_lag_bytes
-            (<Topic>topic).state.max_lag_messages = max_lag_messages or 0
-            (<Topic>topic).state.max_lag_age_ns = to_ns(max_lag_age or 0.0)
+            topic = topic_new(self, name)
+            state = &(<Topic>topic).state
+            state.policy, state.pace_lag_bytes = bounds.policy, bounds.pace_bytes
+            state.max_lag_bytes, state.max_lag_messages = bounds.lag_bytes, bounds.lag_messages
+            state.max_lag_age_ns = bounds.lag_age_ns
             # An age is known to within an eighth of the bound.
-            (<Topic>topic).state.log.stretch_ns = to_ns((max_lag_age or 0.0) / 8)
-            (<Topic>topic).state.pace_lag_bytes = pace_lag_bytes
-            (<Topic>topic).state.idle_since_ns = clock_ns()
-            self.topics[name] = topic
-        self.kept[name] = topic
+            state.log.stretch_ns = bounds.lag_age_ns // 8
+            state.idle_since_ns = clock_ns()
+            topic = self.topics.put(name, topic)
+        self.kept[topic] = None
         return topic
 
     def attach(self, Topic topic not None, *, int role):
@@ -146,10 +153,9 @@ cdef class Engine(Core):
         with self.naming:
             # Nothing is attached to an engine that is being closed, nor to a topic that is being forgotten.
             self.check_open()
-            self.kept[topic.name] = topic
             return self._attach(topic, role)
 
-    def _attach(self, Topic topic, int role):
+    cdef object _attach(self, Topic topic, int role):
         cdef Loop *loop = self.loop_for_new()
         cdef Sink *sink = table_new(&loop.table)
         cdef uint64_t offset
@@ -163,6 +169,8 @@ cdef class Engine(Core):
                 cursor_join(&topic.state, sink)
             offset = topic.state.log.next_offset
             mutex_unlock(&topic.state.log.lock)
+        # It is not at rest any more, so what is kept from now on stays kept.
+        self.kept[topic] = None
         return Attached(sink.token, topic.state.log.epoch, offset)
 
     def start(self, uint64_t token, int fd, bytes head=b"", bytes leftover=b""):
@@ -182,13 +190,14 @@ cdef class Engine(Core):
 
     def end(self, uint64_t token, bytes close_frame=b"", *, bint discard=False, bint after_log=False, deadline=None):
         self._post_data(COMMAND_CLOSE, token, close_frame, THEN_DISCARD if discard else THEN_AWAIT, after_log,
-                        to_ns(deadline or 0.0))
+                        duration_ns("deadline", deadline or 0.0))
 
     def abort(self, uint64_t token):
         self._post_data(COMMAND_ABORT, token, b"", 0, 0, 0)
 
-    def beat(self, double ping_interval, double pong_deadline, double longest_step):
-        self._post_all(COMMAND_BEAT, to_ns(ping_interval), to_ns(pong_deadline), to_ns(longest_step))
+    def beat(self, ping_interval, pong_deadline, longest_step):
+        self._post_all(COMMAND_BEAT, duration_ns("ping_interval", ping_interval),
+                       duration_ns("pong_deadline", pong_deadline), duration_ns("longest_step", longest_step))
 
     def want_room(self):
         # A bit for each loop: who clears the last one tells.
@@ -222,13 +231,14 @@ cdef class Engine(Core):
 
     # --- driving it ---
 
-    def turn(self, double budget=0.002):
+    def turn(self, budget=0.002):
+        cdef uint64_t budget_ns = duration_ns("budget", budget)
         self.check_open()
         self._check_hosted("turn()")
         if exchange_full(&self.turning, 1):
             raise MisuseError("turn() is running in another thread; call it from one thread at a time")
         with nogil:
-            loop_turn(self.shared.loops, <uint64_t>(budget * 1e9))
+            loop_turn(self.shared.loops, budget_ns)
         store_release(&self.turning, 0)
 
     def take_events(self, unsigned int limit=1024):
@@ -266,35 +276,42 @@ cdef class Engine(Core):
 
     # --- upkeep ---
 
-    def sweep_topics(self, double linger, size_t most):
+    def sweep_topics(self, linger, most):
         """Forgets topics without clients for `linger` seconds, and the longest idle ones beyond `most`; how many."""
+        cdef uint64_t linger_ns = duration_ns("linger", linger)
+        cdef uint64_t number = whole("most", most)
         self.check_open()
         with self.naming:
-            return self._sweep(linger, most)
+            return self._sweep(linger_ns, number)
 
-    def _sweep(self, double linger, size_t most):
+    cdef object _sweep(self, uint64_t linger_ns, uint64_t most):
         cdef Topic topic
         cdef uint64_t now_ns = clock_ns()
+        cdef list topics = list(self.kept)
         cdef list idle = []
         cdef size_t swept = 0
-        for topic in self.kept.values():
+        cdef size_t index
+        for index in range(len(topics)):
+            topic = topics[index]
             if topic_at_rest(&topic.state):
-                idle.append((load_acquire(&topic.state.idle_since_ns), topic.name))
+                idle.append((load_acquire(&topic.state.idle_since_ns), index))
         idle.sort()
-        for since_ns, name in idle:
-            if len(idle) - swept <= most and now_ns < <uint64_t>since_ns + to_ns(linger):
+        for since_ns, index in idle:
+            if len(idle) - swept <= most and now_ns < <uint64_t>since_ns + linger_ns:
                 break
-            del self.kept[name]
-            swept += 1
+            topic = topics[index]
+            if topic_at_rest(&topic.state) and topic in self.kept:
+                del self.kept[topic]
+                swept += 1
         return swept
 
     def topics_kept(self):
         self.check_open()
         with self.naming:
-            return list(self.kept.values())
+            return list(self.kept)
 
-    def wait_at_rest(self, double timeout):
-        cdef uint64_t ends_ns = clock_ns() + to_ns(timeout)
+    def wait_at_rest(self, timeout):
+        cdef uint64_t ends_ns = clock_ns() + duration_ns("timeout", timeout)
         cdef bint at_rest = False
         self.check_open()
         with nogil:

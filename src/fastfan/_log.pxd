@@ -55,6 +55,8 @@ cdef Append log_append_masked(Log *log, uint8_t opcode, const uint8_t *masked, s
                               size_t wish_bytes, uint64_t now_ns) noexcept nogil
 cdef bint log_append_partial(Log *log, Partial *partial, uint8_t opcode, uint64_t now_ns) noexcept nogil
 cdef void log_count_unseen(Log *log, size_t payload_bytes) noexcept nogil
+cdef void log_count_all_unseen(Log *log, Log *aside) noexcept nogil
+cdef void log_splice(Log *log, Log *aside) noexcept nogil
 cdef void log_trim(Log *log, uint64_t keep_from_sequence) noexcept nogil
 
 cdef uint8_t *partial_room(Pool *pool, Partial *partial, size_t data_bytes, size_t expected_bytes) noexcept nogil

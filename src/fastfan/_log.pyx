@@ -180,6 +180,26 @@ cdef void log_count_unseen(Log *log, size_t payload_bytes) noexcept nogil:
     store_release(&log.end_position, log.end_position + frame_bytes_of(payload_bytes))
 
 
+cdef void log_count_all_unseen(Log *log, Log *aside) noexcept nogil:
+    """The same of all messages of `aside`, which keeps them."""
+    store_release(&log.next_offset, log.next_offset + aside.next_offset - 1)
+    store_release(&log.end_position, log.end_position + aside.end_position)
+
+
+cdef void log_splice(Log *log, Log *aside) noexcept nogil:
+    """Makes all of `aside`, a log that nobody else knows, the end of this one. It is empty afterwards."""
+    cdef Segment *segment = aside.head
+    cdef Segment *following
+    while segment != NULL:
+        following = segment.next
+        segment.next = NULL
+        log_link(log, segment, segment.first_time_ns)
+        store_release(&log.next_offset, log.next_offset + segment.frames)
+        store_release(&log.end_position, log.end_position + segment.end)
+        segment = following
+    aside.head = aside.tail = NULL
+
+
 cdef void log_trim(Log *log, uint64_t keep_from_sequence) noexcept nogil:
     cdef Segment *segment
     while log.head != NULL and log.head.sequence < keep_from_sequence:

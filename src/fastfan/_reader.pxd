@@ -21,5 +21,6 @@ cdef class Reader:
     cdef int waiting            # threads in wait(), which the notifier has to outlive
     cdef object __weakref__
     cdef int check(self) except -1
+    cdef int check_open(self) except -1
     cdef ReaderPlace look(self) noexcept
     cdef void close_notifier(self) noexcept

@@ -14,6 +14,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memset
 
+from fastfan._core cimport whole
 from fastfan._cursor cimport CAUSE_MEMORY
 from fastfan._log cimport FRAME_TEXT, frame_size_at
 from fastfan._loop cimport Shared, loops_nudge
@@ -139,21 +140,28 @@ cdef class Reader:
 
     cdef int check(self) except -1:
         """Raises what there is to say when it has ended."""
+        self.check_open()
+        if self.look().cause:
+            self.check_open()   # it may have been closed meanwhile, which ends it too
+            raise too_far_behind(self)
+        return 0
+
+    cdef int check_open(self) except -1:
         self.topic.core.check_open()
         if self.closed:
             raise MisuseError("this reader is closed; take another one from the topic's reader()")
-        if self.look().cause:
-            raise too_far_behind(self)
         return 0
 
     # --- reading ---
 
-    def read(self, size_t limit=1024, *, size_t max_bytes=1 << 20):
+    def read(self, limit=1024, *, max_bytes=1 << 20):
+        cdef uint64_t most = whole("limit", limit)
+        cdef uint64_t most_bytes = whole("max_bytes", max_bytes)
         cdef ReadBatch batch
         cdef Begun begun
         cdef bint made_room
         self.check()
-        if limit == 0:
+        if most == 0:
             raise MisuseError("limit=0 reads nothing; give at least 1")
         with nogil:
             begun = readers_begin(&self.state, &batch)
@@ -165,7 +173,7 @@ cdef class Reader:
             return []
         messages = None
         try:
-            messages = copy_out(&batch, self.state.offset, limit, max_bytes)
+            messages = copy_out(&batch, self.state.offset, most, most_bytes)
         finally:
             if messages is None:    # of what could not be given nothing was taken
                 batch.messages = 0
@@ -205,7 +213,8 @@ cdef class Reader:
         if self.topic.core.shared.orphaned:
             memset(&place, 0, sizeof(place))
         else:
-            place = readers_place(&self.state)
+            with nogil:     # appending may have the lock
+                place = readers_place(&self.state)
         return place
 
     @property

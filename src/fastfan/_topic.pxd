@@ -35,9 +35,15 @@ cdef class Topic:
     cdef object __weakref__
     cdef uint64_t append(self, Piece *pieces, size_t count, bint strict) except 0
 
+# The one way to make a Topic: only the engine knows whether there is one of that name.
+cdef Topic topic_new(Core core, str name)
+
 cdef int to_policy(str name) except -1
 
 cdef class Partial:
     cdef PartialState state
     cdef Topic topic
     cdef bint text
+    cdef uint64_t busy      # exchanged: 1 while a thread is in extend() or publish()
+    cdef int enter(self) except -1
+    cdef void leave(self) noexcept

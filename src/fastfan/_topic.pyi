@@ -43,12 +43,13 @@ class Topic:
     def publish(self, data: Buffer | str, *, text: bool = False) -> int:
         """Appends one message, binary, or text for a str or with `text`; its offset.
 
-        The data is copied: it may be reused on return. Raises Overloaded at the memory limit, with nothing appended,
-        and MisuseError for text that is not UTF-8.
+        The data is copied: it may be reused on return. (A buffer that is not in one piece is copied twice, and so is
+        one with text that might change.) Raises Overloaded at the memory limit, with nothing appended, and MisuseError
+        for text that is not UTF-8.
         """
 
     def publish_many(self, messages: Iterable[Buffer | str], *, strict: bool = True) -> int:
-        """Appends a batch under one lock, str as text and the rest as binary; the last one's offset.
+        """Appends a batch in one step, str as text and the rest as binary; the last one's offset.
 
         All or nothing: at the memory limit Overloaded is raised with none appended (when the system itself has no
         memory left, some may be). With `strict=False` the limit is
@@ -68,7 +69,7 @@ class Topic:
 class Partial:
     """A message on its way: charged to the memory limit as it grows, seen by nobody before publish().
 
-    Dropping the object drops the bytes. One thread at a time.
+    Dropping the object drops the bytes. One thread at a time: another one's call raises MisuseError meanwhile.
     """
 
     def __len__(self) -> int:

@@ -1,7 +1,8 @@
 """Topic and Partial: publishing, from any thread.
 
 A Topic holds its core, so the memory its log came from outlives it. Data given to a method may be reused when the
-method returns: it was copied into the log, framed, under the log's lock.
+method returns: it was copied into the log, framed. Small batches are, under the log's lock; large ones into a log of
+their own, which is then linked as a whole, for the lock holds up everybody on the topic's loops.
 """
 
 import os
@@ -13,15 +14,17 @@ from libc.stdint cimport UINT64_MAX, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 
 from fastfan._log cimport (
-    FRAME_BINARY, FRAME_TEXT, Foresight, frame_header_size, log_append, log_append_partial, log_clear,
-    log_count_unseen, log_foresee, log_foresight, log_init, partial_drop, partial_extend,
+    FRAME_BINARY, FRAME_TEXT, Foresight, Log, frame_header_size, log_append, log_append_partial, log_clear,
+    log_count_all_unseen, log_count_unseen, log_foresee, log_foresight, log_init, log_splice, partial_drop,
+    partial_extend,
 )
+from fastfan._codec cimport UTF8_START, UTF8_WHOLE, utf8, utf8_check
 from fastfan._cursor cimport TopicState, View
 from fastfan._dirty cimport dirty_mark_all
 from fastfan._loop cimport Loop
 from fastfan._pool cimport pool_allows
 from fastfan._readers cimport readers_note_append
-from fastfan._sync cimport load_acquire, mutex_lock, mutex_unlock, store_release
+from fastfan._sync cimport exchange_full, load_acquire, mutex_lock, mutex_unlock, store_release
 from fastfan._system cimport clock_ns
 
 from fastfan.errors import MisuseError, Overloaded
@@ -29,6 +32,12 @@ from fastfan.errors import MisuseError, Overloaded
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
+# What Topic() is called with here, and nobody else has.
+cdef object KEY = object()
+
+cdef enum:
+    ASIDE_BYTES = 1 << 20       # about a slice's worth of copying; and the rest of a last segment is less than a fifth
 
 # In the order of the enum Policy.
 cdef tuple POLICY_NAMES = ("disconnect", "skip", "latest", "block")
@@ -50,16 +59,18 @@ cdef void topic_set_up(TopicState *state, Loop *loops, uint32_t count) noexcept 
 cdef class Topic:
     """See the stub (_topic.pyi) for the contract of every method."""
 
-    def __cinit__(self, Core core not None, str name not None):
+    def __cinit__(self, core=None, name=None, key=None, **_others):
+        if key is not KEY:
+            raise MisuseError("a Topic is not made by itself; take one from an engine's topic()")
         self.core = core
         self.name = name
-        self.state.views = <View *>calloc(core.shared.count + 1, sizeof(View))
+        self.state.views = <View *>calloc(self.core.shared.count + 1, sizeof(View))
         if self.state.views == NULL:
             raise MemoryError("the system has no memory for a topic")
         # 63 bits, so that it is a positive number in every language's signed type.
-        log_init(&self.state.log, &core.shared.pool, int.from_bytes(os.urandom(8), "little") >> 1)
-        topic_set_up(&self.state, core.shared.loops, core.shared.count)
-        self.handle.topic, self.handle.engine = &self.state, &core.shared
+        log_init(&self.state.log, &self.core.shared.pool, int.from_bytes(os.urandom(8), "little") >> 1)
+        topic_set_up(&self.state, self.core.shared.loops, self.core.shared.count)
+        self.handle.topic, self.handle.engine = &self.state, &self.core.shared
 
     def __dealloc__(self):
         cdef uint32_t index
@@ -82,10 +93,11 @@ cdef class Topic:
         if isinstance(data, str):
             to_piece(data, &piece)
             return self.append(&piece, 1, True)
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        if text:
+            data = to_bytes(data)   # what is checked is what is sent
+            check_utf8(data)
+        get_buffer(data, &view)
         try:
-            if text:
-                check_utf8(data)
             piece.data, piece.data_bytes = <const uint8_t *>view.buf, <size_t>view.len
             piece.opcode = FRAME_TEXT if text else FRAME_BINARY
             offset = self.append(&piece, 1, True)
@@ -167,12 +179,15 @@ cdef class Topic:
 
     @property
     def log_bytes(self):
+        cdef uint64_t held_bytes = 0
         if self.core.shared.orphaned:
             return 0
-        mutex_lock(&self.state.log.lock)
-        held = 0 if self.state.log.head == NULL else self.state.log.end_position - self.state.log.head.base
-        mutex_unlock(&self.state.log.lock)
-        return held
+        with nogil:
+            mutex_lock(&self.state.log.lock)
+            if self.state.log.head != NULL:
+                held_bytes = self.state.log.end_position - self.state.log.head.base
+            mutex_unlock(&self.state.log.lock)
+        return held_bytes
 
 
 @cython.no_gc_clear
@@ -189,14 +204,25 @@ cdef class Partial:
     def __len__(self):
         return self.state.payload_bytes
 
+    cdef int enter(self) except -1:
+        self.topic.core.check_open()
+        if exchange_full(&self.busy, 1):
+            raise MisuseError("another thread is in this partial's extend() or publish(); one at a time, "
+                              "or a partial for each")
+        return 0
+
+    cdef void leave(self) noexcept:
+        store_release(&self.busy, 0)
+
     def extend(self, data):
         cdef Piece piece
         cdef bint room
-        self.topic.core.check_open()
         item = to_item(data)
         to_piece(item, &piece)
+        self.enter()
         with nogil:
             room = partial_extend(&self.topic.core.shared.pool, &self.state, piece.data, piece.data_bytes)
+        self.leave()
         if not room:
             raise overloaded(self.topic.core, self.state.payload_bytes + piece.data_bytes)
 
@@ -205,7 +231,7 @@ cdef class Partial:
         cdef uint8_t opcode = FRAME_TEXT if self.text else FRAME_BINARY
         cdef bint stored = True
         cdef uint64_t offset
-        self.topic.core.check_open()
+        self.enter()
         with nogil:
             mutex_lock(&state.log.lock)
             if state.listeners == 0:
@@ -218,9 +244,14 @@ cdef class Partial:
             dirty_mark_all(NULL, state, state.viewers)
             readers_note_append(state)
             mutex_unlock(&state.log.lock)
+        self.leave()
         if not stored:
             raise overloaded(self.topic.core, self.state.payload_bytes)
         return offset
+
+
+cdef Topic topic_new(Core core, str name):
+    return Topic.__new__(Topic, core, name, KEY)
 
 
 cdef int to_policy(str name) except -1:
@@ -230,48 +261,89 @@ cdef int to_policy(str name) except -1:
 
 
 cdef object to_item(object data):
-    # Through a memoryview, because bytes(5) is five zeros.
-    return data if isinstance(data, (bytes, str)) else bytes(memoryview(data))
+    return data if isinstance(data, (bytes, str)) else to_bytes(data)
+
+
+cdef object to_bytes(object data):
+    # Through a memoryview, because bytes(5) is five zeros, and a class of bytes may say what it likes.
+    return data if type(data) is bytes else bytes(memoryview(data))
+
+
+cdef int get_buffer(object data, Py_buffer *view) except -1:
+    try:
+        PyObject_GetBuffer(data, view, PyBUF_SIMPLE)
+    except BufferError:     # not in one piece
+        PyObject_GetBuffer(to_bytes(data), view, PyBUF_SIMPLE)
+    return 0
 
 
 cdef Appended append_batch(TopicState *state, Batch *batch, bint strict) noexcept nogil:
     """Any thread. Over the limit nothing is appended; without memory from the system, what fitted is."""
-    cdef Appended outcome = APPENDED
+    cdef Appended outcome
     cdef Piece *end = batch.pieces + batch.count
     cdef Piece *piece = batch.pieces
     cdef uint64_t now_ns = clock_ns()
-    cdef Foresight foresight
     batch.frame_bytes = 0
     while piece < end:
         batch.frame_bytes += frame_header_size(piece.data_bytes) + piece.data_bytes
         piece += 1
-    piece = batch.pieces
+    if batch.frame_bytes > ASIDE_BYTES and load_acquire(&state.listeners):
+        return append_aside(state, batch, strict, now_ns)
     mutex_lock(&state.log.lock)
-    log_foresight(&state.log, &foresight, batch.frame_bytes, now_ns)
-    if strict and not batch_fits(state, batch, &foresight):
-        outcome = OVER_LIMIT
-    while outcome == APPENDED and piece < end:
-        if state.listeners == 0:
-            log_count_unseen(&state.log, piece.data_bytes)
-        elif not log_append(&state.log, piece.opcode, piece.data, piece.data_bytes, foresight.wish_bytes, now_ns):
-            outcome = NO_MEMORY
-        piece += 1
-    batch.last_offset = state.log.next_offset - 1
-    store_release(&state.idle_since_ns, now_ns)
-    # Under the lock: who reads cannot leave, and the topic be forgotten, before the view is on its list.
-    dirty_mark_all(NULL, state, state.viewers)
-    readers_note_append(state)
+    outcome = fill(&state.log, batch, strict, now_ns, state.listeners == 0)
+    note_appended(state, batch, now_ns)
     mutex_unlock(&state.log.lock)
     return outcome
 
 
-cdef bint batch_fits(TopicState *state, Batch *batch, Foresight *foresight) noexcept nogil:
+cdef Appended append_aside(TopicState *state, Batch *batch, bint strict, uint64_t now_ns) noexcept nogil:
+    cdef Log aside
+    cdef Appended outcome
+    log_init(&aside, state.log.pool, 0)
+    aside.stretch_ns = state.log.stretch_ns
+    outcome = fill(&aside, batch, strict, now_ns, False)
+    mutex_lock(&state.log.lock)
+    if state.listeners:
+        log_splice(&state.log, &aside)
+    else:
+        log_count_all_unseen(&state.log, &aside)
+    note_appended(state, batch, now_ns)
+    mutex_unlock(&state.log.lock)
+    log_clear(&aside)
+    return outcome
+
+
+cdef Appended fill(Log *log, Batch *batch, bint strict, uint64_t now_ns, bint unseen) noexcept nogil:
+    cdef Piece *end = batch.pieces + batch.count
+    cdef Piece *piece = batch.pieces
+    cdef Foresight foresight
+    log_foresight(log, &foresight, batch.frame_bytes, now_ns)
+    if strict and not batch_fits(log, batch, &foresight):
+        return OVER_LIMIT
+    while piece < end:
+        if unseen:
+            log_count_unseen(log, piece.data_bytes)
+        elif not log_append(log, piece.opcode, piece.data, piece.data_bytes, foresight.wish_bytes, now_ns):
+            return NO_MEMORY
+        piece += 1
+    return APPENDED
+
+
+cdef void note_appended(TopicState *state, Batch *batch, uint64_t now_ns) noexcept nogil:
+    # Under the lock: who reads cannot leave, and the topic be forgotten, before the view is on its list.
+    batch.last_offset = state.log.next_offset - 1
+    store_release(&state.idle_since_ns, now_ns)
+    dirty_mark_all(NULL, state, state.viewers)
+    readers_note_append(state)
+
+
+cdef bint batch_fits(Log *log, Batch *batch, Foresight *foresight) noexcept nogil:
     cdef Piece *end = batch.pieces + batch.count
     cdef Piece *piece = batch.pieces
     while piece < end:
-        log_foresee(&state.log, foresight, piece.data_bytes)
+        log_foresee(log, foresight, piece.data_bytes)
         piece += 1
-    return foresight.block_bytes == 0 or pool_allows(state.log.pool, foresight.block_bytes)
+    return foresight.block_bytes == 0 or pool_allows(log.pool, foresight.block_bytes)
 
 
 cdef int to_piece(object item, Piece *piece) except -1:
@@ -290,9 +362,17 @@ cdef int to_piece(object item, Piece *piece) except -1:
     return 0
 
 
-cdef int check_utf8(data) except -1:
+cdef int check_utf8(bytes data) except -1:
+    cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(data)
+    cdef size_t data_bytes = <size_t>PyBytes_GET_SIZE(data)
+    cdef uint8_t state = UTF8_START
+    cdef utf8 found
+    with nogil:
+        found = utf8_check(&state, at, data_bytes)
+    if found == UTF8_WHOLE:
+        return 0
     try:
-        bytes(data).decode()
+        data.decode()
     except UnicodeDecodeError as error:
         raise MisuseError(f"text message is not UTF-8 at byte {error.start} ({error.reason}); "
                           "publish it as binary or mend it") from None

@@ -1,6 +1,7 @@
 """Frames in the log: every length, text and binary, whatever the data came in, wherever a segment ends."""
 
 import random
+import threading
 from array import array
 from collections.abc import Callable
 
@@ -130,10 +131,12 @@ def test_data_may_be_reused_as_soon_as_publish_returns(rig: Rig, topic: Topic) -
     peer.expect(frame(b"first"))
 
 
-def test_a_buffer_that_is_not_contiguous_is_refused(rig: Rig, topic: Topic) -> None:
-    with pytest.raises(BufferError):
-        topic.publish(memoryview(b"abcdef")[::2])
-    assert topic.next_offset == 1
+def test_a_buffer_that_is_not_contiguous_is_taken_as_the_bytes_it_has(rig: Rig, topic: Topic) -> None:
+    peer, parts = rig.connect(topic), memoryview(b"abcdef")[::2]
+    topic.publish(parts)
+    topic.publish(parts, text=True)
+    topic.publish_many([parts])
+    peer.expect(frame(b"ace"), frame("ace"), frame(b"ace"))
 
 
 @pytest.mark.parametrize("data", [5, None, [1, 2], 1.5])
@@ -188,6 +191,58 @@ def test_a_large_batch_arrives_as_it_was_given(rig: Rig, topic: Topic) -> None:
     peer.expect(*map(frame, payloads))
 
 
+# Over a MiB a batch is put together aside, and linked as a whole.
+ASIDE = 1 << 20
+
+
+@pytest.mark.parametrize("size", [ASIDE - 10, ASIDE - 9, ASIDE + 1, 3 * ASIDE])
+def test_what_is_put_together_aside_stands_where_it_was_published(rig: Rig, topic: Topic, size: int) -> None:
+    early = rig.connect(topic)
+    assert [topic.publish(b"before"), topic.publish(bytes(size)), topic.publish("after")] == [1, 2, 3]
+    late = rig.connect(topic)
+    many = [bytes([number % 256]) * (size // 1000) for number in range(1000)]
+    assert topic.publish_many([*many, "last"]) == 1004
+    assert topic.publish(b"end") == 1005
+    tail = [*map(frame, many), frame("last"), frame(b"end")]
+    early.expect(frame(b"before"), frame(bytes(size)), frame("after"), *tail)
+    late.expect(*tail)
+    rig.settle()
+    assert (topic.log_bytes, rig.memory_bytes) == (0, 0)
+
+
+def test_readers_find_every_message_of_a_batch_that_was_put_together_aside(rig: Rig, topic: Topic) -> None:
+    with topic.reader() as reader:
+        topic.publish_many([b"%d" % number for number in range(300_000)])
+        topic.publish(b"end")
+        got: list[tuple[int, bytes | str]] = []
+        while len(got) < 300_001:
+            got += reader.read(10_000)
+    assert got == [(number + 1, b"%d" % number) for number in range(300_000)] + [(300_001, b"end")]
+
+
+def test_large_and_small_batches_of_several_threads_keep_each_threads_order(rig: Rig) -> None:
+    topic = rig.engine.topic("/threads", max_lag_bytes=1 << 40)
+
+    def publish(who: int) -> None:
+        for number in range(60):
+            topic.publish_many([bytes([who, number]) + bytes(size) for size in (10, 30_000 * who, 400_000 * who)])
+
+    threads = [threading.Thread(target=publish, args=[who]) for who in range(4)]
+    got: list[bytes] = []
+    with topic.reader() as reader:
+        for thread in threads:
+            thread.start()
+        while len(got) < 4 * 180 and reader.wait(60):
+            got += [data[:2] for _, data in reader.read() if isinstance(data, bytes)]
+        for thread in threads:
+            thread.join()
+        assert reader.offset == topic.next_offset == 4 * 180 + 1
+    for who in range(4):
+        # A batch is in one piece, and a thread's batches are in order.
+        assert [data[1] for data in got if data[0] == who] == [number for number in range(60) for _ in range(3)]
+    assert all(got[place] == got[place + 1] == got[place + 2] for place in range(0, len(got), 3))
+
+
 def test_a_message_nobody_listens_to_has_its_offset_and_is_not_kept(rig: Rig, topic: Topic) -> None:
     assert [topic.publish(b"a"), topic.publish_many([b"b", "c"]), topic.publish("d" * 100_000)] == [1, 3, 4]
     assert (topic.next_offset, topic.log_bytes, rig.memory_bytes) == (5, 0, 0)
@@ -212,6 +267,22 @@ def test_over_the_limit_a_batch_appends_nothing_at_all(make_rig: Callable[..., R
         topic.publish_many([b"small", bytes(1 << 20)])
     assert (topic.next_offset, topic.log_bytes) == (1, 0)
     peer.expect_nothing()
+
+
+def test_at_the_limit_a_large_batch_counts_what_its_segments_take(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(max_memory_bytes=8 << 20)
+    topic = rig.engine.topic("/large")
+    peer = rig.connect_slow(topic)
+    batch = [bytes(1000)] * 3000
+    assert topic.publish_many(batch) == 3000
+    assert topic.publish_many(batch) == 6000
+    with pytest.raises(Overloaded, match="max_memory_bytes=8388608"):
+        topic.publish_many(batch)
+    assert topic.next_offset == 6001
+    peer.expect(*[frame(bytes(1000))] * 6000)
+    rig.settle()
+    assert rig.memory_bytes == 0
+    assert topic.publish_many(batch) == 9000
 
 
 def test_frames_written_by_the_engine_parse_back(rig: Rig, topic: Topic) -> None:

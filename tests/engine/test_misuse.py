@@ -1,6 +1,8 @@
 """Callers at fault: MisuseError says so, and no call however wrong brings the process down."""
 
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -10,9 +12,14 @@ from typing import Any
 
 import pytest
 
-from fastfan import SUBSCRIBER, Engine, EngineClosed, EngineError, MisuseError, Topic
+from fastfan import SUBSCRIBER, Cause, Engine, EngineClosed, EngineError, EventKind, MisuseError, Partial, Topic
 from tests.support.engine import Rig
-from tests.support.frames import frame
+from tests.support.frames import frame, frame_bytes
+
+
+@pytest.fixture
+def topic(rig: Rig) -> Topic:
+    return rig.engine.topic("/of-misuse")
 
 
 @pytest.mark.parametrize(
@@ -20,6 +27,7 @@ from tests.support.frames import frame
     [
         {"io_threads": 17},
         {"io_threads": -1},
+        {"io_threads": 1 << 40},
         {"max_memory_bytes": (1 << 20) - 1},
         {"max_memory_bytes": 0},
         {"max_memory_bytes": -5},
@@ -70,11 +78,50 @@ def test_no_topic_at_all_is_a_type_error(rig: Rig) -> None:
         rig.engine.attach(None, role=SUBSCRIBER)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("bounds", [{"max_lag_bytes": -1}, {"pace_lag_bytes": -1}, {"max_lag_messages": -1}], ids=str)
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"max_lag_bytes": -1},
+        {"max_lag_bytes": 1 << 64},
+        {"pace_lag_bytes": -1},
+        {"max_lag_messages": -1},
+        {"max_lag_age": -1.0},
+        {"max_lag_age": float("nan")},
+        {"max_lag_age": 1e30},
+    ],
+    ids=str,
+)
 def test_a_topic_with_a_bad_bound_is_not_made(rig: Rig, bounds: dict[str, Any]) -> None:
-    with pytest.raises((MisuseError, OverflowError)):
+    [(name, value)] = bounds.items()
+    with pytest.raises(MisuseError, match=re.escape(f"{name}={value} is not from 0 to ")):
         rig.engine.topic("/misuse", **bounds)
     assert rig.engine.topics_kept() == []
+
+
+@pytest.mark.parametrize("bad", [-1, -1.0, float("nan"), float("inf"), 1e30], ids=str)
+def test_an_argument_out_of_range_is_refused_and_nothing_is_ordered(rig: Rig, topic: Topic, bad: Any) -> None:
+    engine, peer = rig.engine, rig.connect(topic)
+    reader = topic.reader()
+    calls: list[Callable[[], object]] = [
+        lambda: engine.beat(bad, 1.0, 1.0),
+        lambda: engine.beat(1.0, bad, 1.0),
+        lambda: engine.beat(1.0, 1.0, bad),
+        lambda: engine.end(peer.token, deadline=bad),
+        lambda: engine.sweep_topics(bad, 0),
+        lambda: engine.sweep_topics(0.0, bad),
+        lambda: engine.wait_at_rest(bad),
+        lambda: reader.read(bad),
+        lambda: reader.read(max_bytes=bad),
+    ]
+    if not engine.io_threads:
+        calls.append(lambda: engine.turn(bad))
+    for call in calls:
+        with pytest.raises(MisuseError, match="is not from 0 to "):
+            call()
+    reader.close()
+    rig.watch(0.02, that=lambda: not peer.drain())
+    topic.publish("works")
+    peer.expect(frame("works"))
 
 
 CALLS: dict[str, Callable[[Engine, Topic], object]] = {
@@ -187,6 +234,39 @@ def test_turn_while_another_thread_is_in_it_is_misuse_and_harmless(rig: Rig) -> 
     }
     topic = rig.engine.topic("/after")
     peer = rig.connect(topic)
+    topic.publish("works")
+    peer.expect(frame("works"))
+
+
+def test_a_socket_that_is_no_stream_departs_at_once(rig: Rig, topic: Topic) -> None:
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    token = rig.engine.attach(topic, role=SUBSCRIBER).token
+    rig.engine.start(token, datagrams.detach())
+    rig.until(lambda: [event.detail for event in rig.of_kind(EventKind.DEPARTED)] == [Cause.RESET])
+    assert rig.connections == 0
+
+
+def test_a_partial_while_another_thread_is_in_it_is_misuse_and_harmless(rig: Rig, topic: Topic) -> None:
+    peer, partial, refusals = rig.connect(topic), topic.partial(), []
+    extended = [0] * 4
+
+    def extend(number: int, partial: Partial) -> None:
+        for _ in range(400):
+            try:
+                partial.extend(bytes(20_000))
+                extended[number] += 1
+            except MisuseError as error:
+                refusals.append(str(error))
+
+    threads = [threading.Thread(target=extend, args=[number, partial]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all("another thread is in this partial" in refusal for refusal in refusals)
+    assert len(partial) == sum(extended) * 20_000
+    partial.publish()
+    assert len(peer.read(frame_bytes(sum(extended) * 20_000))) > 0
     topic.publish("works")
     peer.expect(frame("works"))
 
