@@ -39,7 +39,7 @@ cdef double LONGEST = 3.2e9
 cdef size_t LANE_MOST = <size_t>1 << 62
 
 
-cdef uint64_t duration_ns(str name, seconds) except? 0xFFFFFFFFFFFFFFFF:
+cdef uint64_t duration_ns(str name, double seconds) except? 0xFFFFFFFFFFFFFFFF:
     # In this order, so that it is true of no NaN.
     if not 0 <= seconds <= LONGEST:
         raise MisuseError(f"{name}={seconds} is not from 0 to {LONGEST:g} s; give seconds in that range")

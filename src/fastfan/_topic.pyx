@@ -90,16 +90,18 @@ cdef class Topic:
         cdef Piece piece
         cdef Py_buffer view
         cdef uint64_t offset
-        if isinstance(data, str):
-            to_piece(data, &piece)
-            return self.append(&piece, 1, True)
-        if text:
+        if text and not isinstance(data, str):
             data = to_bytes(data)   # what is checked is what is sent
             check_utf8(data)
+        if isinstance(data, (bytes, str)):
+            to_piece(data, &piece)
+            if text:
+                piece.opcode = FRAME_TEXT
+            return self.append(&piece, 1, True)
         get_buffer(data, &view)
         try:
             piece.data, piece.data_bytes = <const uint8_t *>view.buf, <size_t>view.len
-            piece.opcode = FRAME_TEXT if text else FRAME_BINARY
+            piece.opcode = FRAME_BINARY
             offset = self.append(&piece, 1, True)
         finally:
             PyBuffer_Release(&view)
@@ -313,7 +315,7 @@ cdef Appended append_aside(TopicState *state, Batch *batch, bint strict, uint64_
     return outcome
 
 
-cdef Appended fill(Log *log, Batch *batch, bint strict, uint64_t now_ns, bint unseen) noexcept nogil:
+cdef inline Appended fill(Log *log, Batch *batch, bint strict, uint64_t now_ns, bint unseen) noexcept nogil:
     cdef Piece *end = batch.pieces + batch.count
     cdef Piece *piece = batch.pieces
     cdef Foresight foresight
@@ -329,7 +331,7 @@ cdef Appended fill(Log *log, Batch *batch, bint strict, uint64_t now_ns, bint un
     return APPENDED
 
 
-cdef void note_appended(TopicState *state, Batch *batch, uint64_t now_ns) noexcept nogil:
+cdef inline void note_appended(TopicState *state, Batch *batch, uint64_t now_ns) noexcept nogil:
     # Under the lock: who reads cannot leave, and the topic be forgotten, before the view is on its list.
     batch.last_offset = state.log.next_offset - 1
     store_release(&state.idle_since_ns, now_ns)
@@ -337,7 +339,7 @@ cdef void note_appended(TopicState *state, Batch *batch, uint64_t now_ns) noexce
     readers_note_append(state)
 
 
-cdef bint batch_fits(Log *log, Batch *batch, Foresight *foresight) noexcept nogil:
+cdef inline bint batch_fits(Log *log, Batch *batch, Foresight *foresight) noexcept nogil:
     cdef Piece *end = batch.pieces + batch.count
     cdef Piece *piece = batch.pieces
     while piece < end:
