@@ -25,7 +25,7 @@ from typing import Final
 from benchmarks.guard.operations import NOTHING, OPERATIONS, WARM_UP
 from benchmarks.harness import BenchmarkError, allow_descriptors
 
-__all__ = ["ROOT", "Count", "count", "least", "read_dump"]
+__all__ = ["ENGINE", "ROOT", "Count", "count", "dumps", "least", "read_dump"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ENGINE: Final = str(ROOT / "src" / "fastfan") + os.sep
@@ -60,19 +60,24 @@ class Count:
 
 def count(names: Sequence[str]) -> dict[str, Count]:
     """Instructions for each time that these operations are done."""
+    rounds: dict[str, list[Count]] = {}
+    for dump in dumps([NOTHING, *names]):
+        name, counted = read_dump(dump, ENGINE)
+        rounds.setdefault(name, []).append(counted)
+    marks = least(rounds[NOTHING])
+    return {name: _each(name, least(rounds[name]), marks) for name in names}
+
+
+def dumps(names: Sequence[str]) -> list[str]:
+    """What callgrind wrote of each round of these operations."""
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise BenchmarkError("valgrind is not installed; on Debian and Ubuntu: apt-get install valgrind")
     allow_descriptors()
-    rounds: dict[str, list[Count]] = {}
     with tempfile.TemporaryDirectory(prefix="fastfan-guard-") as folder:
         _build_marks(Path(folder))
-        _run(valgrind, Path(folder), [NOTHING, *names])
-        for dump in Path(folder).glob("count.*"):
-            name, counted = read_dump(dump.read_text(), ENGINE)
-            rounds.setdefault(name, []).append(counted)
-    marks = least(rounds[NOTHING])
-    return {name: _each(name, least(rounds[name]), marks) for name in names}
+        _run(valgrind, Path(folder), names)
+        return [dump.read_text() for dump in Path(folder).glob("count.*")]
 
 
 def _each(name: str, counted: Count, marks: Count) -> Count:

@@ -1,6 +1,7 @@
 #include "scanner.h"
 
-#include <string.h>
+/* For who asks by the name, in a build without inlining, too. */
+extern inline enum scan scan_header(const uint8_t *data, size_t have, struct client_frame *frame);
 
 enum { FIN = 0x80, RESERVED = 0x70, OPCODE = 0x0f, MASKED = 0x80, LENGTH = 0x7f, KEY_BYTES = 4 };
 
@@ -22,7 +23,7 @@ static int read_length(const uint8_t *data, size_t bytes, uint64_t *payload_byte
     return bytes == 2 ? length > SCAN_CONTROL_MAX : length > UINT16_MAX && length <= INT64_MAX;
 }
 
-enum scan scan_header(const uint8_t *data, size_t have, struct client_frame *frame) {
+enum scan scan_any_header(const uint8_t *data, size_t have, struct client_frame *frame) {
     if (have < 2) return SCAN_MORE;
     if (!may_begin(data[0], data[1])) return SCAN_MALFORMED;
     uint8_t short_length = data[1] & LENGTH;

@@ -13,6 +13,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Opcodes (section 5.2). From SCAN_CONTROL on they are control frames, which come between the fragments of a message
  * too and have at most SCAN_CONTROL_MAX bytes of payload (section 5.5). */
@@ -43,6 +44,29 @@ struct client_frame {
     uint8_t fin;                /* not 0: the last fragment, or the whole message */
 };
 
-enum scan scan_header(const uint8_t *data, size_t have, struct client_frame *frame);
+/* The same, of any header. */
+enum scan scan_any_header(const uint8_t *data, size_t have, struct client_frame *frame);
+
+/* Here, in place, for what nearly every frame is: a whole message of at most 65,535 bytes. */
+inline enum scan scan_header(const uint8_t *data, size_t have, struct client_frame *frame) {
+    enum { WHOLE_TEXT = 0x81, MASKED = 0x80, WIDE = 126, SHORT_BYTES = 6, WIDE_BYTES = 8 };
+    if (have < WIDE_BYTES || (uint8_t)(data[0] - WHOLE_TEXT) > SCAN_BINARY - SCAN_TEXT)
+        return scan_any_header(data, have, frame);
+    uint8_t length = data[1] ^ MASKED;  /* over 127 where it is not masked */
+    if (length <= SCAN_CONTROL_MAX) {
+        frame->payload_bytes = length;
+        frame->header_bytes = SHORT_BYTES;
+        memcpy(&frame->key, data + 2, sizeof frame->key);
+    } else {
+        uint16_t wide = (uint16_t)(data[2] << 8 | data[3]);
+        if (length != WIDE || wide <= SCAN_CONTROL_MAX) return scan_any_header(data, have, frame);
+        frame->payload_bytes = wide;
+        frame->header_bytes = WIDE_BYTES;
+        memcpy(&frame->key, data + 4, sizeof frame->key);
+    }
+    frame->opcode = data[0] & 0x0f;
+    frame->fin = 1;
+    return SCAN_FRAME;
+}
 
 #endif

@@ -21,6 +21,7 @@ MIB = 1 << 20
         (b"bytes", b"bytes"),
         (bytearray(b"array"), b"array"),
         (memoryview(b"a view")[2:], b"view"),
+        (memoryview(b"every other")[::2], b"eeyohr"),
         (array("H", [0x4142, 0x4344]), array("H", [0x4142, 0x4344]).tobytes()),
         ("grün €", "grün €"),
         (b"", b""),
@@ -71,11 +72,11 @@ async def test_a_topic_that_is_no_path_is_a_misuse(topic: str) -> None:
             await scene.server.room(topic)
 
 
-@pytest.mark.parametrize("data", [7, None, ["x"], memoryview(bytes(10))[::2], "\ud800"], ids=repr)
+@pytest.mark.parametrize("data", [7, None, ["x"], "\ud800"], ids=repr)
 async def test_data_that_is_no_message_is_refused_and_nothing_is_published(data: bytes) -> None:
     async with serving() as scene:
         subscriber = await scene.join()
-        with pytest.raises((TypeError, BufferError, PubSubError)):
+        with pytest.raises((TypeError, PubSubError)):
             scene.server.publish("/t", data)
         assert scene.server.publish("/t", b"next") == 1
         assert await subscriber.read_message() == b"next"
