@@ -161,7 +161,7 @@ def test_after_a_jump_the_log_is_given_back_as_ever(rig: Rig, topic: Topic) -> N
 def test_a_close_goes_behind_the_frame_that_was_begun(rig: Rig, topic: Topic) -> None:
     peer = jumping(rig, topic)
     rig.engine.send(peer.token, PONGS[0])
-    rig.engine.end(peer.token, BYE)
+    rig.engine.end(peer.token, BYE, deadline=30.0)
     rig.settle()
     assert topic.log_bytes == 0
     peer.expect(frame(BEGUN), PONGS[0], BYE)
@@ -169,7 +169,7 @@ def test_a_close_goes_behind_the_frame_that_was_begun(rig: Rig, topic: Topic) ->
 
 def test_a_close_after_the_log_goes_behind_what_is_still_due(rig: Rig, topic: Topic) -> None:
     peer = jumping(rig, topic)
-    rig.engine.end(peer.token, BYE, after_log=True)
+    rig.engine.end(peer.token, BYE, after_log=True, deadline=30.0)
     rig.settle()
     topic.publish(b"too late")
     peer.expect(frame(BEGUN), frame(b"3"), BYE)

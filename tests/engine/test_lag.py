@@ -232,7 +232,7 @@ def test_many_are_condemned_at_once(make_rig: MakeRig) -> None:
     for peer in peers:
         assert rig.until_condemned(peer) == Cause.TOO_FAR_BEHIND
     for peer in peers:
-        rig.engine.end(peer.token, TOO_SLOW)
+        rig.engine.end(peer.token, TOO_SLOW, deadline=30.0)
     for peer in peers:
         peer.expect(frame(bytes(10_000)), TOO_SLOW)
     assert rig.memory_bytes == 0

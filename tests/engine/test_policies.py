@@ -249,7 +249,7 @@ def test_the_newest_comes_first_whatever_makes_it_be_sent(make_rig: MakeRig, fir
     if first == "control frame":
         rig.engine.send(peer.token, frame(b"p", PONG))
     if first == "close":
-        rig.engine.end(peer.token, frame(b"", CLOSE), after_log=True)
+        rig.engine.end(peer.token, frame(b"", CLOSE), after_log=True, deadline=30.0)
     rig.settle()
     peer.drain()
     frames, rest = parse(peer.take())
