@@ -69,7 +69,11 @@ def test_sockets_that_are_meant_for_another_process_are_left_alone(pid: str | No
 
 @pytest.mark.parametrize(
     ("descriptors", "complaint"),
-    [("no", "LISTEN_FDS='no' is no number"), ("-1", "LISTEN_FDS='-1' is no number")],
+    [
+        ("no", "LISTEN_FDS='no' is no number"),
+        ("-1", "LISTEN_FDS='-1' is no number"),
+        ("9" * 5000, r"LISTEN_FDS='9+\.\.\. is more than a process can have; give"),
+    ],
 )
 def test_what_is_no_count_is_said_to_be_none(descriptors: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):

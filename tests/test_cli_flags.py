@@ -56,6 +56,16 @@ def test_an_error_in_a_rule_names_the_flag_and_leaves_the_rule_as_it_was_typed()
 
 
 @pytest.mark.parametrize(
+    ("text", "complaint"), [("two", "'two' is no whole number"), ("-1", "-1 is below 0"), ("17", "17 is over 16")]
+)
+def test_what_is_no_number_of_threads_is_told_which_are(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        options_from_flags({"io_threads": text})
+    number = "one" if text == "two" else "a number"
+    assert str(caught.value) == f"--io-threads={complaint}; give {number} from 0 to 16"
+
+
+@pytest.mark.parametrize(
     ("name", "value"), [("ping_interval", "soon"), ("ping_interval", "0"), ("max_lag_bytes", "64XB")]
 )
 def test_an_error_names_the_flag_and_not_the_field(name: str, value: str) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pubsub import Event, EventType
+from pubsub.cli.command import run
 from pubsub.cli.eventlines import print_events
 from pubsub.cli.pipes import Output
 from pubsub.eventstream import EventStreams
@@ -208,6 +209,16 @@ def test_rules_of_overflow_reach_the_server() -> None:
             with closing(connect(server)) as client:
                 client.sendall(UPGRADE % topic)
                 assert (b"\r\npubsub-offset: 1\r\n" in client.recv(1 << 16)) == offset
+
+
+@pytest.mark.parametrize("seconds", ["-1", "1000000000000", "1000000000000000000000", "later"])
+def test_a_time_to_drain_that_cannot_be_is_one_line_and_exit_code_2(
+    seconds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["serve", "127.0.0.1:0", "--drain-seconds", seconds]) == 2
+    said = capsys.readouterr()
+    assert "--drain-seconds" in said.err and "such as 5s" in said.err
+    assert said.err.count("\n") == 1 and said.out == ""
 
 
 def test_options_reach_the_server() -> None:

@@ -20,7 +20,7 @@ import pubsub
 from pubsub import closing, handshake, reconnect
 from pubsub.cli.command import fastpubsub
 from pubsub.units import parse_duration, parse_size
-from tests.support.pages import PAGES, ROOT, names_in, prose, spans, table
+from tests.support.pages import PAGES, ROOT, names_in, prose, spans, table, tables
 
 # --- flags ----------------------------------------------------------------------------------------------------------
 
@@ -65,6 +65,31 @@ def documented(text: str) -> float | tuple[()] | None:
 def test_options_and_their_defaults_are_the_table() -> None:
     rows = {row[0].strip("`"): documented(row[1]) for row in table("operating.md", "option", "default")}
     assert rows == {field.name: field.default for field in fields(pubsub.Options)}
+
+
+# What bounds something, and is no limit that a request or a client can meet.
+NO_LIMITS = {"ping_interval", "topic_linger", "max_lingering_topics", "pace_lag_bytes", "event_buffer", "io_threads"}
+
+
+def may_be_off(name: str) -> bool:
+    try:
+        return getattr(pubsub.Options.from_mapping({name: "off"}), name) is None
+    except pubsub.ConfigError:
+        return False
+
+
+def test_limits_their_defaults_and_which_may_be_off_are_the_tables() -> None:
+    rows = [row for each in tables("limits.md", "limit", "default", "beyond it", "shown by") for row in each]
+    told = {name: row[1] for row in rows for name in names_in(row[0])}
+    numbers = (int, float, int | None, float | None)
+    defaults = {field.name: field.default for field in fields(pubsub.Options) if field.type in numbers}
+    assert set(told) == set(defaults) - NO_LIMITS
+    assert {name: documented(text) for name, text in told.items()} == {name: defaults[name] for name in told}
+    page = " ".join(prose(ROOT / "docs" / "limits.md").split())
+    on = re.search(r"Of those that are on, (.*) are taken off by the word `off`", page)
+    assert on is not None
+    off = {name for name, text in told.items() if text == "off"}
+    assert {*names_in(on[1]), *off} == {name for name in told if may_be_off(name)}
 
 
 def test_arguments_of_the_clients_and_their_defaults_are_the_table() -> None:
@@ -217,6 +242,7 @@ def test_names_that_look_like_options_are_some() -> None:
     known = {field.name for each in (pubsub.Options, pubsub.Stats) for field in fields(each)} | engine_stats()
     for call in (pubsub.Publisher, pubsub.Subscriber, pubsub.Reconnect, pubsub.Server.close):
         known |= set(inspect.signature(call).parameters)
+    known |= {cause.name.lower() for cause in fastfan.Cause}
     known |= set(re.findall(r"^ +(\w+): ", (ROOT / "src" / "fastfan" / "_engine.pyi").read_text(), re.M))
     looks = re.compile(r"\b(?:max|min|pace)_\w+|\b\w+_(?:deadline|timeout|interval|bytes|linger|origins|buffer)\b")
     named = {name for span in spans() for name in looks.findall(span) if "." not in span}

@@ -101,6 +101,14 @@ def test_no_other_number_of_threads_is_taken(given: object, complaint: str) -> N
         Options.from_mapping({"io_threads": given})
 
 
+@pytest.mark.parametrize("name", [name for name in COUNTS if not name.endswith("_bytes")])
+def test_what_is_no_number_is_not_asked_to_be_a_size(name: str) -> None:
+    for text, complaint in (("two", "'two' is no whole number"), ("-1", "-1 is below"), ("", "'' is no whole number")):
+        with pytest.raises(ConfigError, match=f"{name}={complaint}") as caught:
+            Options.from_mapping({name: text})
+        assert "MiB" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", DURATIONS)
 @pytest.mark.parametrize("value", [-1, -0.001, math.nan, math.inf, -math.inf, True, b"1", [1], 1e300, HUGE, MINUS_HUGE])
 def test_a_duration_out_of_range_is_refused_with_value_limit_and_cure(name: str, value: object) -> None:
@@ -186,6 +194,8 @@ def test_hosts_come_as_a_list_or_as_text() -> None:
         assert Options(allow_hosts=given).allow_hosts == ("a.example", "*.b.example")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no list of host names"):
         Options(allow_hosts=7)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="allow_hosts: 'a b' is no name of a host"):
+        Options(allow_hosts="a b")  # type: ignore[arg-type]
     for nobody in ("", " , "):
         with pytest.raises(ConfigError, match=r"allow_hosts=.* has no name; give one"):
             Options(allow_hosts=nobody)  # type: ignore[arg-type]

@@ -123,7 +123,7 @@ def test_pacing_begins_below_the_bound_of_a_rule_too() -> None:
         ("/a=skip,ping_interval=1", r"overflow: 'ping_interval' in .* is no bound; give max_lag_bytes or"),
         ("/a=skip,max_lag_age=1,max-lag-age=2", r"overflow: 'max-lag-age' is given twice in .*; give it once"),
         ("/a=skip,max_lag_bytes=0", r"overflow: /a: max_lag_bytes=0 is below 1; give a number such as"),
-        ("/a=skip,max_lag_messages=many", r"overflow: /a: max_lag_messages='many' is no size; give one such as"),
+        ("/a=skip,max_lag_messages=many", r"overflow: /a: max_lag_messages='many' is no whole number; give one such"),
         ("/a=skip,max_lag_age=0", r"overflow: /a: max_lag_age=0\.0 is below 0\.01 s; give a duration such as"),
         ("/a=latest,max_lag_age=1s", r"overflow: latest for '/a' has max_lag_age, and needs no bound; leave it out"),
     ],

@@ -42,6 +42,7 @@ _PAUSE = 0.2
 _TURNED_AWAY_AT_ONCE = 256
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _LOOK_EVERY = 0.01
+_CLOSING = try_later("the server is closing; connect again in a while")
 
 
 class _Arrival:
@@ -107,6 +108,9 @@ class Door:
         upgrade = ServerUpgrade(max_head_bytes=self._options.max_head_bytes, scan=self._scan)
         arrival = _Arrival(sock, address, upgrade)
         full = self._gate.enter(address)
+        if full is not None and not self._listeners:
+            # It was in the queue. A check must not hear that the server is full, and well.
+            full = _CLOSING
         try:
             # Most clients have sent their request by now: then no reader is needed at all.
             if self._receive(arrival) if full is None else self._turn_away(arrival, full):
@@ -181,7 +185,7 @@ class Door:
     def _judge(self, arrival: _Arrival, upgrade: ServerUpgrade, request: Request) -> bool:
         outcome = admit(request, self._options)
         if isinstance(outcome, Admission) and self._closing:
-            outcome = try_later("the server is closing; connect again in a while")
+            outcome = _CLOSING
         if isinstance(outcome, Refusal):
             return self._refuse(arrival, outcome)
         if not outcome.role:

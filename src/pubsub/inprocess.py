@@ -26,12 +26,15 @@ __all__ = ["InProcess"]
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def _errors(who: InProcess) -> Iterator[None]:
     """The engine's errors as this package's."""
     try:
         yield
     except fastfan.Overloaded as error:
         raise Overloaded(str(error)) from None
+    except fastfan.EngineClosed as error:
+        # Perhaps just now, by another thread.
+        raise MisuseError(str(error).replace("the engine", f"this {type(who).__name__.lower()}", 1)) from None
     except fastfan.MisuseError as error:
         raise MisuseError(str(error)) from None
 
@@ -54,7 +57,7 @@ class InProcess(ABC):
         does for one topic more than max_topics. Raises MisuseError for a topic that is no path, or longer than
         max_topic_bytes, and after close().
         """
-        with _errors():
+        with _errors(self):
             return self._running().topic(topic_path(topic)).publish(data)
 
     async def room(self, topic: str) -> None:
@@ -63,7 +66,7 @@ class InProcess(ABC):
         Raises MisuseError for a topic that is no path, and after close(); Overloaded for one more than max_topics.
         """
         path = topic_path(topic)
-        with _errors():
+        with _errors(self):
             await self._here().room(self._running().topic(path))
             self._running().topic(path)
 
@@ -73,7 +76,7 @@ class InProcess(ABC):
         What it gives raises what the engine raises (`fastfan.Overloaded`, `fastfan.EngineClosed`).
         """
         path = topic_path(topic)
-        with _errors():
+        with _errors(self):
             return self._running().topic(path)
 
     def subscribe(self, topic: str) -> Reader:
@@ -84,7 +87,7 @@ class InProcess(ABC):
         max_topics.
         """
         path = topic_path(topic)
-        with _errors():
+        with _errors(self):
             return Reader(self._here(), self._running().topic(path))
 
     def events(self) -> EventStream:

@@ -4,7 +4,7 @@ import errno
 import socket
 
 from pubsub.addresses import ListenAddress
-from pubsub.errors import ConfigError, MisuseError
+from pubsub.errors import ConfigError, MisuseError, shown
 
 __all__ = ["BACKLOG", "listen"]
 
@@ -15,14 +15,25 @@ BACKLOG = 4096
 def listen(host: str, port: int, sock: socket.socket | None = None) -> list[socket.socket]:
     """Non-blocking sockets that listen on an address, or `sock` alone. The caller owns them.
 
-    Raises ConfigError when the address cannot be had, MisuseError for a `sock` that does not listen.
+    Raises ConfigError when the address cannot be had, MisuseError for a `sock` that does not listen, and for what is no
+    host, port or socket at all.
     """
+    _check_types(host, port, sock)
     if sock is not None and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise MisuseError(f"socket {sock.fileno()} does not listen; call its listen() first")
     listeners = [sock] if sock is not None else _listen(host, port)
     for listener in listeners:
         listener.setblocking(False)
     return listeners
+
+
+def _check_types(host: object, port: object, sock: object) -> None:
+    if not isinstance(host, str | None):
+        raise MisuseError(f"host={shown(host)} is no text; give a name or an address, or '' for all interfaces")
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise MisuseError(f"port={shown(port)} is no number; give one from 0 to 65535, 0 for any free one")
+    if sock is not None and not hasattr(sock, "getsockopt"):
+        raise MisuseError(f"sock={shown(sock)} is no socket; give a socket.socket that listens")
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:

@@ -7,16 +7,17 @@ ConfigError that names value, limit and cure. The command reads `5s`, `500ms` an
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pubsub.errors import ConfigError, shown
+from pubsub.errors import ConfigError, MisuseError, shown
 from pubsub.origins import host_patterns, origin_patterns
 from pubsub.overflow import BOUNDS, LagTerms, OverflowRule, overflow_rules
 from pubsub.units import parse_duration, parse_size
 
-__all__ = ["Options", "check_duration"]
+__all__ = ["Options", "check_duration", "checked_options"]
 
 MIB = 1 << 20
 
@@ -26,6 +27,7 @@ _SHORTEST = 0.01
 _LONGEST = 100 * 366 * 86400.0
 _LARGEST = 1 << 62
 _LARGEST_COUNT = (1 << 32) - 1  # as the engine counts
+_WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,6 +156,16 @@ class Options:
         return cls(**_known(values))
 
 
+def checked_options(options: object) -> Options:
+    """The options that a caller gave; the defaults for None. Raises MisuseError for anything else."""
+    if options is None:
+        return Options()
+    if not isinstance(options, Options):
+        cure = "give pubsub.Options(...), or pubsub.Options.from_mapping() of names and values"
+        raise MisuseError(f"options={shown(options)} is no Options; {cure}")
+    return options
+
+
 def check_duration(name: str, value: object, *, lowest: float = _SHORTEST, example: str = "20") -> float:
     """`value` as seconds. Raises ConfigError when it is none, or out of range."""
     if isinstance(value, str):
@@ -169,16 +181,28 @@ def check_duration(name: str, value: object, *, lowest: float = _SHORTEST, examp
     return float(value)
 
 
-def _count(name: str, value: object, *, lowest: int = 1, highest: int = _LARGEST, example: str = "1000") -> int:
+def _count(name: str, value: object, *, lowest: int, highest: int, cure: str) -> int:
     if isinstance(value, str):
-        value = parse_size(value, name=name)
+        value = _read_count(name, value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name}={shown(value)} is no whole number; give one such as {example}")
+        raise ConfigError(f"{name}={shown(value)} is no whole number; give {cure.replace('a number', 'one')}")
     if value < lowest:
-        raise ConfigError(f"{name}={shown(value)} is below {lowest}; give a number such as {example}")
+        raise ConfigError(f"{name}={shown(value)} is below {lowest}; give {cure}")
     if value > highest:
-        raise ConfigError(f"{name}={shown(value)} is over {highest}; give a number such as {example}")
+        raise ConfigError(f"{name}={shown(value)} is over {highest}; give {cure}")
     return value
+
+
+def _read_count(name: str, text: str) -> int | str:
+    """The number; the text itself where it is none. What counts bytes is told so."""
+    if name.endswith("_bytes"):
+        return parse_size(text, name=name)
+    if _WHOLE.fullmatch(text.strip()):
+        return int(text)
+    try:
+        return parse_size(text)
+    except ConfigError:
+        return text
 
 
 def _switch(name: str, value: object) -> bool:
@@ -203,7 +227,13 @@ def _seconds(*, lowest: float = _SHORTEST, example: str = "20") -> Callable[[str
 
 
 def _number(*, lowest: int = 1, highest: int = _LARGEST, example: str) -> Callable[[str, object], int]:
-    return lambda name, value: _count(name, value, lowest=lowest, highest=highest, example=example)
+    return lambda name, value: _count(name, value, lowest=lowest, highest=highest, cure=f"a number such as {example}")
+
+
+def _few(lowest: int, highest: int) -> Callable[[str, object], int]:
+    """So few that an error names all of them."""
+    cure = f"a number from {lowest} to {highest}"
+    return lambda name, value: _count(name, value, lowest=lowest, highest=highest, cure=cure)
 
 
 def _overflow(_name: str, value: object) -> tuple[OverflowRule, ...]:
@@ -242,7 +272,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "max_topic_bytes": _number(example="1024"),
     "max_new_topics_per_address": _or_off(_number(example="100")),
     "lane": _switch,
-    "io_threads": _number(lowest=0, highest=16, example="1"),
+    "io_threads": _few(0, 16),
 }
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Options)}
 

@@ -30,21 +30,23 @@ _HOST = re.compile(r"[a-z0-9_.*-]+")
 
 def origin_patterns(name: str, value: object) -> tuple[str, ...]:
     """What an option of this name may be given: a list, or a text with blanks or commas between."""
+    if isinstance(value, str):
+        value = value.replace(",", " ").split()
     return tuple(_origin(name, each) for each in _listed(name, value, "origins", "https://example.com"))
 
 
 def host_patterns(name: str, value: object) -> tuple[str, ...]:
-    """The same for names of hosts."""
-    listed = _listed(name, value, "host names", "example.com")
-    if isinstance(value, str) and not listed:
-        # Of a variable that is not set, say; and none would mean any.
-        raise ConfigError(f"{name}={shown(value)} has no name; give one such as example.com, or * for all")
-    return tuple(_host(name, each) for each in listed)
+    """The same for names of hosts, but in a text with commas between alone."""
+    if isinstance(value, str):
+        names = [each.strip() for each in value.split(",") if each.strip()]
+        if not names:
+            # Of a variable that is not set, say; and none would mean any.
+            raise ConfigError(f"{name}={shown(value)} has no name; give one such as example.com, or * for all")
+        value = names
+    return tuple(_host(name, each) for each in _listed(name, value, "host names", "example.com"))
 
 
 def _listed(name: str, value: object, what: str, example: str) -> list[object] | tuple[object, ...]:
-    if isinstance(value, str):
-        return tuple(value.replace(",", " ").split())
     if isinstance(value, list | tuple):
         return value
     raise ConfigError(f"{name}={shown(value)} is no list of {what}; give one such as ('{example}',)")

@@ -16,12 +16,13 @@ from pubsub.addresses import ListenAddress
 from pubsub.arrival import Door
 from pubsub.broker import Broker
 from pubsub.desk import Desk
-from pubsub.errors import ConfigError
+from pubsub.errors import ConfigError, MisuseError
 from pubsub.handshake import Role
 from pubsub.inprocess import InProcess
 from pubsub.leaving import GRACE, Leaving
 from pubsub.listening import listen
-from pubsub.options import Options
+from pubsub.options import Options, checked_options
+from pubsub.reconnect import checked_seconds
 from pubsub.session import Sessions
 
 __all__ = ["Server", "Serving", "serve", "serve_inherited"]
@@ -96,7 +97,7 @@ class Server(InProcess):
     @property
     def closed(self) -> bool:
         """Whether it has closed, and given everything back."""
-        return self._closing is not None and self._closing.done()
+        return self._closing is not None and self._closing.done() and not _failed(self._closing)
 
     async def __aenter__(self) -> Server:
         return self
@@ -165,9 +166,11 @@ class Server(InProcess):
 
         Within `drain` seconds publishers' last messages are taken and subscribers get what they are owed. Closes are
         spread over that time, so that not all come back in the same second; it ends as soon as everybody has gone. What
-        is left after it has half a second to take its Close, and is then reset.
+        is left after it has half a second to take its Close, and is then reset. Raises MisuseError for a `drain` that
+        is no number of seconds, before anything happens.
         """
-        if self._closing is None:
+        drain = checked_seconds("drain", drain, lowest=0.0)
+        if self._closing is None or _failed(self._closing):
             self._closing = self._loop.create_task(self._close(drain))
         await asyncio.shield(self._closing)
 
@@ -213,6 +216,11 @@ class Server(InProcess):
             self._broker.close()
 
 
+def _failed(closing: asyncio.Task[None]) -> bool:
+    """Whether it ended before its end, by a fault of ours or with its loop; then another one may succeed."""
+    return closing.done() and (closing.cancelled() or closing.exception() is not None)
+
+
 def _beat_interval(options: Options) -> float:
     # Every deadline is kept to an eighth of itself, and a second at most.
     deadlines = (
@@ -226,7 +234,7 @@ def _beat_interval(options: Options) -> float:
 
 
 class Serving:
-    """What `serve()` returns: awaited it gives the Server, with `async with` it is closed at the end."""
+    """What `serve()` returns: awaited it gives the Server, with `async with` it is closed at the end. Once."""
 
     def __init__(
         self,
@@ -243,8 +251,12 @@ class Serving:
         self._inherited = inherited
         self._begun = begun
         self._server: Server | None = None
+        self._has_begun = False
 
     async def _start(self) -> Server:
+        if self._has_begun:
+            raise MisuseError("this has begun already; call serve() or listen() once more for another server")
+        self._has_begun = True
         try:
             self._server = Server(
                 self._broker(), self._listeners, owns_broker=self._owns_broker, inherited=self._inherited
@@ -282,14 +294,14 @@ def serve(
 
     An empty host means all interfaces, port 0 any free one. `sock` is a listening socket to use instead; the server
     owns it from then on. The sockets listen when this returns. Raises ConfigError when the address cannot be had, and
-    MisuseError for a `sock` that does not listen.
+    MisuseError for a `sock` that does not listen, or what else is no argument.
     """
-    chosen = options or Options()
+    chosen = checked_options(options)
     return Serving(lambda: Broker(chosen), listen(host, port, sock), owns_broker=True)
 
 
 def serve_inherited(listeners: list[socket.socket], *, options: Options | None = None) -> Serving:
     """The same on sockets that listen already and that live on elsewhere, as a service manager's do. It owns its copies
     of them, and leaves to whoever serves next those who wait in their backlog when it closes."""
-    chosen = options or Options()
+    chosen = checked_options(options)
     return Serving(lambda: Broker(chosen), listeners, owns_broker=True, inherited=True)

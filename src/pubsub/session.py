@@ -320,7 +320,8 @@ class Sessions:
         del self._by_token[session.token]
         self._drop_partial(session)
         self._gate.leave(session.address)
-        if detail == Cause.CLOSE_TIMEOUT:
+        if detail == Cause.CLOSE_TIMEOUT and session.ended_by is not None:
+            # Else it was sent away, in the time of a server that ends.
             self._census.met("close_deadline")
         cause = Cause(detail).name.lower()
         # The engine sees a Close and an end of stream; what the Close was about is known here.

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from pubsub import arrival
 from pubsub.errors import MisuseError, Overloaded
 from tests.support.processes import stop_process
 from tests.support.rawclient import (
@@ -97,6 +98,39 @@ async def asking(scene: Scene) -> RawClient:
     await client.send(request("/t"))
     await client.read_response()
     return client
+
+
+@pytest.fixture
+def from_afar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All clients come from one address that is not this machine's."""
+    monkeypatch.setattr(arrival, "address_of", lambda host: "192.0.2.1")
+
+
+async def test_one_connection_more_than_an_address_may_have_gets_429(from_afar: None) -> None:
+    async with serving(max_connections_per_address=2) as scene:
+        stays, leaves = await scene.join(), await scene.join()
+        response = await refused(scene, request("/t"))
+        assert (response.status, response.headers["retry-after"]) == (429, "1")
+        assert response.body.startswith("2 connections from 192.0.2.1 are open, which is max_connections_per_address")
+        assert limited(scene) == {"max_connections_per_address": 1}
+        leaves.close()
+        await scene.wait_departures(left=1)
+        await scene.join()
+        await nobody_else_notices(scene, stays)
+
+
+async def test_one_topic_more_than_an_address_may_make_gets_429_and_those_there_are_stay_open(from_afar: None) -> None:
+    async with serving(max_new_topics_per_address=2) as scene:
+        stays = await scene.join("/t")
+        await scene.join("/b", "publisher")
+        response = await refused(scene, request("/c"))
+        assert response.status == 429 and 0 < int(response.headers["retry-after"]) <= 60
+        assert "192.0.2.1 has made 2 topics within a minute, which is max_new_topics_per_address" in response.body
+        assert limited(scene) == {"max_new_topics_per_address": 1}
+        # The program may, and then others may come to it.
+        scene.server.publish("/c", b"")
+        await scene.join("/c")
+        await nobody_else_notices(scene, stays)
 
 
 # --- requests -------------------------------------------------------------------------------------------------------

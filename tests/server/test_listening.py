@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -157,6 +158,35 @@ async def test_a_socket_that_does_not_listen_is_a_misuse() -> None:
         with pytest.raises(MisuseError, match="listen"):
             # Accepting from it would fail at once, again and again.
             await serve(sock=sock)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"options": {"lane": False}}, r"options=\{'lane': False\} is no Options; give pubsub\.Options"),
+        ({"options": "lane"}, "options='lane' is no Options"),
+        ({"options": False}, "options=False is no Options"),
+        ({"host": 5}, "host=5 is no text; give a name"),
+        ({"port": "0"}, "port='0' is no number; give one from 0 to 65535"),
+        ({"port": None}, "port=None is no number"),
+        ({"port": True}, "port=True is no number"),
+        ({"sock": 5}, r"sock=5 is no socket; give a socket\.socket"),
+    ],
+)
+def test_what_is_no_argument_is_the_callers_mistake(arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(MisuseError, match=complaint):
+        serve(**({"port": 0} | arguments))
+
+
+async def test_what_serve_gives_begins_once() -> None:
+    serving = serve(port=0)
+    async with serving as server:
+        with pytest.raises(MisuseError, match="this has begun already"):
+            await serving
+        with pytest.raises(MisuseError, match="this has begun already"):
+            async with serving:
+                pass
+        await talk(server.port)
 
 
 async def test_a_server_that_cannot_be_made_gives_its_port_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
 from pubsub.errors import MisuseError
 from pubsub.events import EventType
+from pubsub.leaving import Leaving
 from tests.support.rawclient import CLOSE, RawClient, close_frame, frame, request
 from tests.support.server import Scene, serving, wait_until
 
@@ -95,6 +97,46 @@ async def test_after_close_nobody_can_connect_and_nothing_can_be_published() -> 
         with pytest.raises(MisuseError, match="closed"):
             scene.server.publish("/t", b"late")
         assert scene.server.stats().subscribers == 0
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("drain", [None, -1.0, float("nan"), float("inf"), True, [1], "soon"])
+async def test_what_is_no_time_to_drain_is_refused_before_anything_happens(drain: object) -> None:
+    async with serving() as scene:
+        client = await scene.join()
+        with pytest.raises(MisuseError, match=r"drain=.*; give (a duration|one) such as"):
+            await scene.server.close(drain=drain)  # type: ignore[arg-type]
+        assert not scene.server.closed
+        await scene.join()
+        async with closing(scene):
+            await take_close(client)
+
+
+async def test_a_close_that_failed_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    async with serving() as scene:
+        client = await scene.join()
+        with monkeypatch.context() as patched:
+            patched.setattr(Leaving, "send_off", fail)
+            for _ in range(2):
+                with pytest.raises(MemoryError):
+                    await scene.server.close()
+        assert not scene.server.closed
+        async with closing(scene):
+            await take_close(client)
+        assert scene.server.closed
+
+
+async def test_publishing_to_a_server_that_was_just_closed_is_told_so_in_its_terms() -> None:
+    async with serving() as scene:
+        await scene.server.close()
+        for call in (scene.server.publish, lambda topic, _: scene.server.subscribe(topic)):
+            with pytest.raises(MisuseError, match=r"^this server is closed; make a new one$"):
+                call("/t", b"late")
 
 
 # --- drain ----------------------------------------------------------------------------------------------------------
@@ -291,3 +333,16 @@ async def test_who_waits_to_be_accepted_when_it_closes_gets_in_and_is_sent_away_
             assert (await waiting.read_response()).status == 101
             await take_close(waiting)
             await take_close(stays)
+
+
+async def test_who_waits_while_it_is_full_hears_that_it_closes() -> None:
+    """`check` takes a server that is full for a healthy one."""
+    async with serving(max_connections=1) as scene:
+        await scene.join()
+        # Into the queue, without a turn of the loop in which it would be accepted.
+        waiting = RawClient(socket.create_connection(("127.0.0.1", scene.server.port), timeout=30))
+        waiting.sock.setblocking(False)
+        with contextlib.closing(waiting):
+            scene.server._door.stop_listening()
+            response = await waiting.read_response()
+            assert response.status == 503 and "the server is closing" in response.body

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BLOCKS", "PAGES", "ROOT", "Block", "blocks", "names_in", "prose", "spans", "table"]
+__all__ = ["BLOCKS", "PAGES", "ROOT", "Block", "blocks", "names_in", "prose", "spans", "table", "tables"]
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -53,13 +53,21 @@ def cells(line: str) -> list[str]:
 
 
 def table(name: str, *heads: str) -> list[list[str]]:
-    """The rows of the table in docs/`name` whose first columns are headed so."""
+    """The rows of the first table in docs/`name` whose first columns are headed so."""
+    return tables(name, *heads)[0]
+
+
+def tables(name: str, *heads: str) -> list[list[list[str]]]:
+    """Those of all such tables."""
     lines = (ROOT / "docs" / name).read_text().split("\n")
+    found = []
     for number, line in enumerate(lines):
         if line.startswith("|") and tuple(cells(line)[: len(heads)]) == heads:
             end = next(at for at in range(number, len(lines) + 1) if not lines[at].startswith("|"))
-            return [cells(row) for row in lines[number + 2 : end]]
-    raise LookupError(f"{name} has no table headed {heads}")
+            found.append([cells(row) for row in lines[number + 2 : end]])
+    if not found:
+        raise LookupError(f"{name} has no table headed {heads}")
+    return found
 
 
 def names_in(*texts: str) -> list[str]:

@@ -15,6 +15,7 @@ from pubsub.errors import ConfigError, shown
 __all__ = ["inherited_listeners"]
 
 _FIRST = 3  # SD_LISTEN_FDS_START
+_MOST_DIGITS = 10  # a descriptor is an int of C
 
 
 def inherited_listeners(environment: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
@@ -26,6 +27,8 @@ def inherited_listeners(environment: MutableMapping[str, str] = os.environ) -> l
         return []
     if not count.isascii() or not count.isdecimal():
         raise ConfigError(f"LISTEN_FDS={shown(count)} is no number; it is set by systemd, or by what stands in for it")
+    if len(count) > _MOST_DIGITS:
+        raise ConfigError(f"LISTEN_FDS={shown(count)} is more than a process can have; give the number of sockets")
     listeners: list[socket.socket] = []
     try:
         listeners += (_listener(_FIRST + number) for number in range(int(count)))

@@ -1,18 +1,27 @@
 """``fastpubsub check``: is a server there that upgrades? For health checks."""
 
 import asyncio
+import re
 import time
+from typing import Final
 
 import click
 
 from pubsub.cli.connecting import lost
 from pubsub.cli.exits import Exit, run_until_done
-from pubsub.cli.flags import duration
+from pubsub.cli.flags import duration_from
 from pubsub.client import Client
 from pubsub.closing import NORMAL
-from pubsub.errors import ConnectFailed, ConnectionClosed
+from pubsub.errors import ConnectFailed, ConnectionClosed, UpgradeRefused
 
 __all__ = ["check"]
+
+# What a server says to one client too many (gate.py): it lives and does its part for all others, and to start it anew
+# would lose them. No other 503 or 429 is a good sign: it may be closing, or the proxy in front may have lost it.
+_FULL: Final = re.compile(
+    r"(\d+ connections are open, which is max_connections"
+    r"|\d+ connections from [0-9a-f.:]+ are open, which is max_connections_per_address);.*"
+)
 
 
 @click.command(
@@ -25,9 +34,12 @@ Examples:
 """,
 )
 @click.argument("url", required=False)
-@click.option("--timeout", type=duration, default="5s", show_default=True, help="How long it may take.")
+@click.option("--timeout", type=duration_from(0.01), default="5s", show_default=True, help="How long it may take.")
 def check(*, url: str | None, timeout: float) -> int:
-    """Open a WebSocket and close it again: exits with 0 when the server did its part, else with 1."""
+    """Open a WebSocket and close it again: exits with 0 when the server did its part, else with 1.
+
+    A server that answers that it is full, by max_connections or max_connections_per_address, is alive: 0 as well.
+    """
     return run_until_done(_check(url, timeout))
 
 
@@ -40,7 +52,14 @@ class _Checker(Client):
 async def _check(url: str | None, timeout: float) -> int:
     start = time.monotonic()
     checker = _Checker(url, open_timeout=timeout, close_deadline=timeout)
-    await checker.open()
+    try:
+        await checker.open()
+    except UpgradeRefused as refused:
+        full = _FULL.fullmatch(refused.body.strip()) if refused.status in (429, 503) else None
+        if full is None:
+            raise
+        click.echo(f"{checker.url} is alive, and full: {full[1]}")
+        return Exit.FINE
     try:
         async with asyncio.timeout(timeout):
             await checker.wait_closed()

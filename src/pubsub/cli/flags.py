@@ -12,10 +12,10 @@ from typing import Any, Final
 import click
 
 from pubsub.errors import ConfigError
-from pubsub.options import Options
+from pubsub.options import Options, check_duration
 from pubsub.units import parse_duration, parse_size
 
-__all__ = ["duration", "option_flags", "options_from_flags", "size"]
+__all__ = ["duration", "duration_from", "option_flags", "options_from_flags", "size"]
 
 _HELP: Final = {
     "ping_interval": "Time between two pings to a client.",
@@ -72,6 +72,18 @@ def duration(text: str) -> float:
         return parse_duration(text)
     except ConfigError as error:
         raise click.BadParameter(str(error).removeprefix("duration=")) from error
+
+
+def duration_from(lowest: float) -> Callable[[str], float]:
+    """The same within a range: from `lowest` on, and no more than an option may be."""
+
+    def duration(text: str) -> float:
+        try:
+            return check_duration("", text, lowest=lowest, example="5s")
+        except ConfigError as error:
+            raise click.BadParameter(str(error).removeprefix("=")) from error
+
+    return duration
 
 
 def size(text: str) -> int:

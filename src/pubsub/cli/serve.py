@@ -9,7 +9,7 @@ import click
 from pubsub.addresses import DEFAULT_ADDRESS, ListenAddress, parse_listen_address
 from pubsub.cli.activation import inherited_listeners
 from pubsub.cli.exits import run_until_done
-from pubsub.cli.flags import duration, option_flags, options_from_flags
+from pubsub.cli.flags import duration_from, option_flags, options_from_flags
 from pubsub.cli.pipes import STDOUT
 from pubsub.errors import ConfigError
 
@@ -39,7 +39,7 @@ Examples:
 )
 @click.option(
     "--drain-seconds",
-    type=duration,
+    type=duration_from(0.0),
     default="5s",
     show_default=True,
     help="How long to go on delivering what is owed, after a signal; clients are sent away spread over that time.",
