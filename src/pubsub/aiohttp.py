@@ -3,13 +3,14 @@
 Apart from the rest, because fastfan does not require aiohttp: nothing else imports this.
 """
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import WebSocketError, WSMsgType, web
 
-from pubsub import closing
 from pubsub.asgi import without_root
 from pubsub.channel import Gone
+from pubsub.closing import ABNORMAL, RESTART
 from pubsub.handshake import Headers, Refusal, Request
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from pubsub.options import Options
 
 __all__ = ["handler", "mount"]
+
+# After 1012 a client has so long to have closed, seconds, from when its socket took the Close.
+_GRACE = 0.5
+_LOOK_EVERY = 0.01
 
 
 def mount(app: web.Application, prefix: str, hub: "Hub") -> None:
@@ -77,6 +82,8 @@ class _Wire:
         # Without compression: a frame is then the same for everybody.
         self.response = self._websocket = web.WebSocketResponse(
             protocols=() if subprotocol is None else (subprotocol,),
+            # For the client's answer to a Close.
+            timeout=self._options.close_deadline,
             # It refuses what is as large as that.
             max_msg_size=self._options.max_message_bytes + 1,
             heartbeat=self._options.ping_interval,
@@ -101,7 +108,7 @@ class _Wire:
             return data
         if isinstance(message.data, WebSocketError):
             return Gone(message.data.code)
-        return Gone(self._websocket.close_code or closing.ABNORMAL)
+        return Gone(self._websocket.close_code or ABNORMAL)
 
     async def send(self, data: bytes | str) -> None:
         if isinstance(data, str):
@@ -110,4 +117,23 @@ class _Wire:
             await self._websocket.send_bytes(data)
 
     async def close(self, code: int, reason: str) -> None:
-        await self._websocket.close(code=code, message=reason.encode()[:123])
+        closing = asyncio.ensure_future(self._websocket.close(code=code, message=reason.encode()[:123]))
+        try:
+            if code == RESTART:
+                await self._take_leave(closing)
+            else:
+                await asyncio.wait([closing])
+        finally:
+            closing.cancel()
+            await asyncio.wait([closing])
+        if not closing.cancelled():
+            closing.result()
+
+    async def _take_leave(self, closing: "asyncio.Future[bool]") -> None:
+        """The hub ends, most often with the application: aiohttp then throws away what a client sends, its Close too,
+        and would wait for that. Without waiting at all, what it throws away could make the system drop our Close."""
+        while not (await asyncio.wait([closing], timeout=_LOOK_EVERY))[0]:
+            transport = self._request.transport
+            if transport is None or not transport.get_write_buffer_size():
+                await asyncio.wait([closing], timeout=_GRACE)
+                return
