@@ -14,7 +14,7 @@ from pubsub.closing import ABNORMAL, RESTART
 from pubsub.handshake import Headers, Refusal, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from pubsub.hub import Hub
     from pubsub.options import Options
@@ -27,27 +27,47 @@ _LOOK_EVERY = 0.01
 
 
 def mount(app: web.Application, prefix: str, hub: "Hub") -> None:
-    """Serves the hub's topics below `prefix`, and ends the hub when the application shuts down."""
+    """Serves the hub's topics below `prefix`. When the application shuts down its clients are closed, and the hub ends,
+    where no other application or `async with` has it."""
+    wires: set[_Wire] = set()
+    begun = False
 
-    async def begin(_app: web.Application) -> None:
+    async def term(app: web.Application) -> "AsyncIterator[None]":
+        nonlocal begun
         await hub.__aenter__()
+        begun = True
+        yield
+        # Where something else failed to start there was no shutdown.
+        await end(app)
 
     async def end(_app: web.Application) -> None:
-        # Before aiohttp waits for its handlers, of which each client's is one.
-        await hub.close()
+        nonlocal begun
+        if begun:
+            begun = False
+            await hub.leave(wires)
 
-    app.router.add_route("*", prefix.rstrip("/") + "{topic:(/.*)?}", handler(hub))
-    app.on_startup.append(begin)
+    app.router.add_route("*", prefix.rstrip("/") + "{topic:(/.*)?}", _handler(hub, wires))
+    app.cleanup_ctx.append(term)
+    # Before aiohttp waits for its handlers, of which each client's is one.
     app.on_shutdown.append(end)
 
 
 def handler(hub: "Hub") -> "Callable[[web.Request], Awaitable[web.StreamResponse]]":
     """A request handler for a route whose end is the topic: `app.router.add_get("/live{topic:/.*}", handler(hub))`."""
+    return _handler(hub, set())
+
+
+def _handler(hub: "Hub", wires: "set[_Wire]") -> "Callable[[web.Request], Awaitable[web.StreamResponse]]":
+    """`wires` are those of the clients that it serves just now."""
 
     async def serve(request: web.Request) -> web.StreamResponse:
         wire = _Wire(request, hub.options)
         if web.WebSocketResponse().can_prepare(request):
-            await hub.welcome(wire, _to_request(request), peer=request.remote)
+            wires.add(wire)
+            try:
+                await hub.welcome(wire, _to_request(request), peer=request.remote)
+            finally:
+                wires.discard(wire)
         else:
             await wire.refuse(hub.refusal(_to_request(request), request.method))
         return wire.response

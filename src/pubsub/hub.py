@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
@@ -103,17 +103,29 @@ class Hub(InProcess):
         with self._lock:
             self._entered += 1
             self._closed = False
-        self._open_term()
+        try:
+            self._open_term()
+        except BaseException:
+            with self._lock:
+                self._entered -= 1
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.leave()
+
+    async def leave(self, wires: Collection[Wire] = ()) -> None:
+        """For an adapter to another web server, when that ends: the end of an `__aenter__`. The last one closes the
+        hub, any other the clients of these wires, with 1012; they are to be of the running loop."""
         with self._lock:
-            self._entered -= 1
-            last = self._entered <= 0
+            self._entered = max(0, self._entered - 1)
+            last, term = not self._entered, self._term
         if last:
             await self.close()
+        elif term is not None:
+            await term.send_away(wires)
 
     def _open_term(self) -> Term:
         term = self._term
@@ -213,7 +225,8 @@ class Hub(InProcess):
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self.close()
+        # The server has closed its clients already.
+        await self.leave()
         await send({"type": "lifespan.shutdown.complete"})
 
     def refusal(self, request: Request | Refusal, method: str) -> Refusal:

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 import pubsub.aiohttp
-from pubsub import ConnectionClosed, Hub, Options, Publisher, Subscriber, UpgradeRefused
+from pubsub import ConnectionClosed, Hub, MisuseError, Options, Publisher, Subscriber, UpgradeRefused
 from tests.support.functional import Plan, carry_out, load_payloads
 from tests.support.rawclient import BINARY, PATIENCE, RawClient, close_frame, frame, request
 from tests.support.server import wait_until
@@ -31,13 +31,18 @@ class Site:
 async def site() -> AsyncIterator[Site]:
     # Nothing here is to wait for this deadline.
     hub = Hub(Options(max_message_bytes=1 << 20, allow_hosts=("a.example",), close_deadline=4 * PATIENCE))
+    site = await site_of(hub)
+    yield site
+    await site.runner.cleanup()
+
+
+async def site_of(hub: Hub) -> Site:
     app = web.Application()
     pubsub.aiohttp.mount(app, "/live", hub)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield Site(hub, runner, runner.addresses[0][1])
-    await runner.cleanup()
+    return Site(hub, runner, runner.addresses[0][1])
 
 
 async def test_every_message_reaches_everybody_whole_and_in_order(site: Site) -> None:
@@ -135,3 +140,40 @@ async def test_shutting_down_gives_a_slow_client_what_was_sent_before_the_close(
     client.close()
     async with asyncio.timeout(PATIENCE):
         await shutting_down
+
+
+async def test_of_two_applications_the_last_to_shut_down_ends_the_hub_and_each_its_own_clients() -> None:
+    hub = Hub()
+    first, last = await site_of(hub), await site_of(hub)
+    async with Subscriber(f"{first.url}/a") as of_first, Subscriber(f"{last.url}/a") as of_last:
+        await first.runner.cleanup()
+        with pytest.raises(ConnectionClosed, match="1012"):
+            await anext(of_first)
+        hub.publish("/a", b"x")
+        assert await anext(of_last) == b"x"
+        await last.runner.cleanup()
+        with pytest.raises(ConnectionClosed, match="1012"):
+            await anext(of_last)
+    with pytest.raises(MisuseError, match="closed"):
+        hub.publish("/a", b"x")
+
+
+@pytest.mark.parametrize("starts", [True, False])
+async def test_after_an_application_the_hub_ends_with_whoever_has_it_next(starts: bool) -> None:
+    async def fail(_app: web.Application) -> None:
+        raise LookupError("of the program")
+
+    hub, app = Hub(), web.Application()
+    pubsub.aiohttp.mount(app, "/live", hub)
+    runner = web.AppRunner(app)
+    if starts:
+        await runner.setup()
+    else:
+        app.on_startup.append(fail)
+        with pytest.raises(LookupError):
+            await runner.setup()
+    await runner.cleanup()
+    async with hub:
+        hub.publish("/a", b"x")
+    with pytest.raises(MisuseError, match="closed"):
+        hub.publish("/a", b"x")

@@ -309,6 +309,14 @@ def test_it_is_a_whole_application_by_itself() -> None:
         duplex.send_text("x")
         assert duplex.receive_text() == "x"
 
+    async def use_again() -> None:
+        async with hub:
+            hub.publish("/a", "y")
+
+    asyncio.run(use_again())
+    with pytest.raises(MisuseError, match="this hub is closed"):
+        hub.publish("/a", "z")
+
 
 @pytest.mark.parametrize("drain", [0.0, 5.0])
 def test_closing_it_closes_its_clients_with_1012(hub: Hub, client: TestClient, drain: float) -> None:
