@@ -202,8 +202,8 @@ class Hub(InProcess):
 
         For a route that asks who somebody is: `await hub.handle(ws.scope, ws.receive, ws.send, topic="/news",
         role="subscriber")`, before anything was accepted. What the request says of topic and role does not count; name,
-        subprotocol and Origin do. Raises MisuseError for a topic that is no path, or another role than publisher,
-        subscriber or duplex.
+        subprotocol and Origin do. Raises MisuseError for a topic that is no path, another role than publisher,
+        subscriber or duplex, and a WebSocket that was accepted already.
         """
         chosen = role_named(role)
         if not chosen:

@@ -212,6 +212,40 @@ async def test_what_a_route_decides_must_make_sense(hub: Hub, topic: str, role: 
         await hub.handle({"type": "websocket"}, never, never, topic=topic, role=role)  # type: ignore[arg-type]
 
 
+def test_a_route_that_has_accepted_already_is_told_so_at_once(hub: Hub) -> None:
+    async def room(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await hub.handle(websocket.scope, websocket.receive, websocket.send, topic="/a", role="subscriber")
+
+    app = Starlette(routes=[WebSocketRoute("/a", room)], lifespan=hub.lifespan)
+    with TestClient(app) as client, pytest.raises(MisuseError, match=r"leave out `await websocket\.accept\(\)`"):
+        with client.websocket_connect("/a") as peer:
+            peer.receive_text()
+
+
+@pytest.mark.parametrize("role", ["subscriber", "publisher"])
+async def test_so_is_one_of_another_framework_when_its_client_sends_something(hub: Hub, role: str) -> None:
+    async def receive() -> dict[str, str]:
+        return {"type": "websocket.receive", "text": "x"}
+
+    async def send(_message: object) -> None:
+        raise AssertionError
+
+    with pytest.raises(MisuseError, match="accepted already"):
+        await hub.handle({"type": "websocket", "path": "/a", "headers": []}, receive, send, topic="/a", role=role)
+    assert hub.stats().connections == 0
+
+
+async def test_a_client_that_leaves_before_it_is_answered_is_no_error(hub: Hub) -> None:
+    async def receive() -> dict[str, object]:
+        return {"type": "websocket.disconnect", "code": 1006}
+
+    async def send(_message: object) -> None:
+        raise AssertionError
+
+    await hub({"type": "websocket", "path": "/a", "query_string": b"pubsub=duplex", "headers": []}, receive, send)
+
+
 # --- the program's own side -----------------------------------------------------------------------------------------
 
 
