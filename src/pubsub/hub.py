@@ -65,11 +65,14 @@ class Hub(InProcess):
     are pings, the limits on a request and the pong to a client's ping, which says nothing of the log: see
     docs/web-applications.md.
 
-    `publish` and `stats` may be called from any thread, so from plain `def` endpoints too. Raises ConfigError for
-    options without I/O threads: a web server's event loop is not the hub's to drive the engine with.
+    `publish` and `stats` may be called from any thread, so from plain `def` endpoints too. Raises MisuseError for
+    options that are no Options, and ConfigError for such without I/O threads: a web server's event loop is not the
+    hub's to drive the engine with.
     """
 
     def __init__(self, options: Options | None = None, *, full_path: bool = False) -> None:
+        if options is not None and not isinstance(options, Options):
+            raise MisuseError(f"options={shown(options)} is no Options; give pubsub.Options(...)")
         self._options = options or Options()
         if self._options.io_threads == 0:
             raise ConfigError("io_threads=0 leaves nobody to drive a hub's engine; give at least 1")

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -16,7 +17,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pubsub import ConfigError, Hub, MisuseError, Options, Overloaded
-from tests.support.rawclient import PATIENCE, RawClient, request
+from tests.support.rawclient import KEY, PATIENCE, RawClient, request
 
 
 @pytest.fixture
@@ -180,6 +181,14 @@ def test_what_is_no_websocket_is_told_so(
         assert answer.headers["upgrade"] == "websocket" and answer.headers["sec-websocket-version"] == "13"
 
 
+def test_an_upgrade_that_the_web_server_passes_on_as_plain_http_has_one_cure(client: TestClient) -> None:
+    # As uvicorn does with `--ws none`.
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": KEY}
+    answer = client.get("/live/a?pubsub=subscriber", headers=upgrade)
+    assert answer.status_code == 400
+    assert answer.text.rstrip().endswith("give it a WebSocket library (uvicorn: websockets)")
+
+
 def test_check_is_a_whole_handshake_and_nothing_else(hub: Hub, client: TestClient) -> None:
     with client.websocket_connect("/live/a?pubsub=check") as peer, pytest.raises(WebSocketDisconnect) as closed:
         peer.receive_text()
@@ -266,6 +275,13 @@ def test_plain_def_endpoints_publish_from_their_threads(hub: Hub) -> None:
     assert threading.get_ident() not in threads
 
 
+@pytest.mark.parametrize("data", [{"a": 1}, None, 3])
+def test_what_is_neither_text_nor_bytes_cannot_be_published(hub: Hub, data: Any) -> None:
+    with pytest.raises(MisuseError, match=f"a {type(data).__name__} cannot be sent here: .*; give bytes or str"):
+        hub.publish("/a", data)
+    assert hub.stats().messages == 0
+
+
 async def test_readers_and_events_of_the_hub_itself() -> None:
     async with Hub() as hub:
         events = hub.events()
@@ -309,6 +325,12 @@ def test_at_the_memory_limit_publish_says_so() -> None:
 def test_without_threads_nobody_would_drive_it() -> None:
     with pytest.raises(ConfigError, match="io_threads=0 leaves nobody to drive"):
         Hub(Options(io_threads=0))
+
+
+@pytest.mark.parametrize("options", [{}, {"max_lag_bytes": 1}, Options])
+def test_options_are_options(options: Any) -> None:
+    with pytest.raises(MisuseError, match=r"options=.* is no Options; give pubsub\.Options"):
+        Hub(options)
 
 
 # --- life -----------------------------------------------------------------------------------------------------------
