@@ -23,7 +23,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
-from functools import cache, partial
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
 from weakref import WeakSet
@@ -226,9 +226,9 @@ class _Face(Generic[ClientT]):
 
 
 _faces: WeakSet[_Face[Any]] = WeakSet()
+_watched: list[int] = []  # the process that watches its forks
 
 
-@cache
 def _watch_forks() -> None:
     """After a fork the threads are the parent's, and with them the clients that are open."""
 
@@ -236,7 +236,9 @@ def _watch_forks() -> None:
         for face in list(_faces):
             face._begin_anew()
 
-    os.register_at_fork(after_in_child=begin_anew)
+    if not _watched:
+        _watched.append(os.getpid())
+        os.register_at_fork(after_in_child=begin_anew)
 
 
 class Publisher(_Face[publisher.Publisher]):
