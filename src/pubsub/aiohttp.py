@@ -3,46 +3,71 @@
 Apart from the rest, because fastfan does not require aiohttp: nothing else imports this.
 """
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import WebSocketError, WSMsgType, web
 
-from pubsub import closing
 from pubsub.asgi import without_root
 from pubsub.channel import Gone
+from pubsub.closing import ABNORMAL, RESTART
 from pubsub.handshake import Headers, Refusal, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from pubsub.hub import Hub
     from pubsub.options import Options
 
 __all__ = ["handler", "mount"]
 
+# After 1012 a client has so long to have closed, seconds, from when its socket took the Close.
+_GRACE = 0.5
+_LOOK_EVERY = 0.01
+
 
 def mount(app: web.Application, prefix: str, hub: "Hub") -> None:
-    """Serves the hub's topics below `prefix`, and ends the hub when the application shuts down."""
+    """Serves the hub's topics below `prefix`. When the application shuts down its clients are closed, and the hub ends,
+    where no other application or `async with` has it."""
+    wires: set[_Wire] = set()
+    begun = False
 
-    async def begin(_app: web.Application) -> None:
+    async def term(app: web.Application) -> "AsyncIterator[None]":
+        nonlocal begun
         await hub.__aenter__()
+        begun = True
+        yield
+        # Where something else failed to start there was no shutdown.
+        await end(app)
 
     async def end(_app: web.Application) -> None:
-        # Before aiohttp waits for its handlers, of which each client's is one.
-        await hub.close()
+        nonlocal begun
+        if begun:
+            begun = False
+            await hub.leave(wires)
 
-    app.router.add_route("*", prefix.rstrip("/") + "{topic:(/.*)?}", handler(hub))
-    app.on_startup.append(begin)
+    app.router.add_route("*", prefix.rstrip("/") + "{topic:(/.*)?}", _handler(hub, wires))
+    app.cleanup_ctx.append(term)
+    # Before aiohttp waits for its handlers, of which each client's is one.
     app.on_shutdown.append(end)
 
 
 def handler(hub: "Hub") -> "Callable[[web.Request], Awaitable[web.StreamResponse]]":
     """A request handler for a route whose end is the topic: `app.router.add_get("/live{topic:/.*}", handler(hub))`."""
+    return _handler(hub, set())
+
+
+def _handler(hub: "Hub", wires: "set[_Wire]") -> "Callable[[web.Request], Awaitable[web.StreamResponse]]":
+    """`wires` are those of the clients that it serves just now."""
 
     async def serve(request: web.Request) -> web.StreamResponse:
         wire = _Wire(request, hub.options)
         if web.WebSocketResponse().can_prepare(request):
-            await hub.welcome(wire, _to_request(request), peer=request.remote)
+            wires.add(wire)
+            try:
+                await hub.welcome(wire, _to_request(request), peer=request.remote)
+            finally:
+                wires.discard(wire)
         else:
             await wire.refuse(hub.refusal(_to_request(request), request.method))
         return wire.response
@@ -77,6 +102,8 @@ class _Wire:
         # Without compression: a frame is then the same for everybody.
         self.response = self._websocket = web.WebSocketResponse(
             protocols=() if subprotocol is None else (subprotocol,),
+            # For the client's answer to a Close.
+            timeout=self._options.close_deadline,
             # It refuses what is as large as that.
             max_msg_size=self._options.max_message_bytes + 1,
             heartbeat=self._options.ping_interval,
@@ -101,7 +128,7 @@ class _Wire:
             return data
         if isinstance(message.data, WebSocketError):
             return Gone(message.data.code)
-        return Gone(self._websocket.close_code or closing.ABNORMAL)
+        return Gone(self._websocket.close_code or ABNORMAL)
 
     async def send(self, data: bytes | str) -> None:
         if isinstance(data, str):
@@ -110,4 +137,23 @@ class _Wire:
             await self._websocket.send_bytes(data)
 
     async def close(self, code: int, reason: str) -> None:
-        await self._websocket.close(code=code, message=reason.encode()[:123])
+        closing = asyncio.ensure_future(self._websocket.close(code=code, message=reason.encode()[:123]))
+        try:
+            if code == RESTART:
+                await self._take_leave(closing)
+            else:
+                await asyncio.wait([closing])
+        finally:
+            closing.cancel()
+            await asyncio.wait([closing])
+        if not closing.cancelled():
+            closing.result()
+
+    async def _take_leave(self, closing: "asyncio.Future[bool]") -> None:
+        """The hub ends, most often with the application: aiohttp then throws away what a client sends, its Close too,
+        and would wait for that. Without waiting at all, what it throws away could make the system drop our Close."""
+        while not (await asyncio.wait([closing], timeout=_LOOK_EVERY))[0]:
+            transport = self._request.transport
+            if transport is None or not transport.get_write_buffer_size():
+                await asyncio.wait([closing], timeout=_GRACE)
+                return

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 from pubsub.channel import Gone
+from pubsub.errors import MisuseError
 from pubsub.handshake import Headers, Refusal, Request, bad_request
 
 __all__ = ["AsgiWire", "Receive", "Scope", "Send", "answer_http", "request_of", "without_root"]
@@ -24,6 +25,7 @@ Send = Callable[[Message], Awaitable[None]]
 _PATH_SAFE = "/!$&'()*+,;=:@~-._"
 # A server closes with it where it gives a program no say (`websocket.close` before the 101 is a 403).
 _REFUSED = 1008
+_ACCEPTED = "this WebSocket was accepted already; a hub does that itself: leave out `await websocket.accept()`"
 
 
 def request_of(scope: Scope, *, full_path: bool) -> Request | Refusal:
@@ -67,6 +69,12 @@ def without_root(path: bytes, root: str) -> bytes | None:
     return None
 
 
+def _has_connected(receive: Receive) -> bool:
+    """Whether it is the method of a Starlette WebSocket that has had its `websocket.connect`."""
+    state = getattr(getattr(receive, "__self__", None), "client_state", None)
+    return getattr(state, "name", "") == "CONNECTED"
+
+
 class AsgiWire:
     """One client of a `websocket` scope."""
 
@@ -76,9 +84,14 @@ class AsgiWire:
         self._send = send
 
     async def _connect(self) -> None:
+        if _has_connected(self._receive):
+            # Nothing would come, until the client sends something.
+            raise MisuseError(_ACCEPTED)
         message = await self._receive()
-        if message["type"] != "websocket.connect":
+        if message["type"] == "websocket.disconnect":
             raise ConnectionResetError("the client left before it was answered")
+        if message["type"] != "websocket.connect":
+            raise MisuseError(_ACCEPTED)
 
     async def accept(self, subprotocol: str | None, headers: Headers) -> None:
         await self._connect()

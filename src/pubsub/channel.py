@@ -108,6 +108,10 @@ class Channel:
         self._cursor = desk.open(self._topic, self) if Role.SUBSCRIBER in admission.role else None
 
     @property
+    def wire(self) -> Wire:
+        return self._wire
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop:
         return self._desk.loop
 

@@ -312,7 +312,7 @@ class Client:
         await self._wait_end()
 
     async def _wait_end(self) -> None:
-        if self._life is not None:
+        if self._life is not None and not self._life.done():
             # Waiting must not cancel what it waits for.
             await asyncio.wait([self._life])
 

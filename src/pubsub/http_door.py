@@ -86,7 +86,9 @@ def refuse(head: bytes, fault: str) -> Refusal:
         request, method = _parse(head)
     except (h11.RemoteProtocolError, ValueError) as error:
         return bad_request(f"request head is not HTTP/1.1: {shown(str(error))}; send a well-formed one")
-    return check_headers(request.headers) or judge(request, method, fault)
+    # For one: of several Connection headers, wsproto reads the last.
+    cure = "send each header of the upgrade once, as RFC 6455 section 4.1 has them"
+    return check_headers(request.headers) or judge(request, method, f"{fault}; {cure}")
 
 
 def _parse(head: bytes) -> tuple[Request, bytes]:
@@ -117,7 +119,7 @@ def tokens(value: bytes) -> tuple[str, ...]:
 
 
 def judge(request: Request, method: bytes, fault: str) -> Refusal:
-    """Why this well-formed request opens no WebSocket; `fault` where nothing here says it."""
+    """Why this well-formed request opens no WebSocket; `fault`, with its cure, where nothing here says it."""
     topic = topic_of(request.target)
     if topic is None:
         return bad_target(request.target)
@@ -149,8 +151,7 @@ def _upgrade_fault(request: Request, method: bytes, fault: str) -> tuple[int, st
         return status, f"Sec-WebSocket-Version {shown(_text(version))} is not 13; send Sec-WebSocket-Version: 13"
     if not values(b"sec-websocket-key"):
         return 400, "Sec-WebSocket-Key is missing; send 16 random bytes in base64"
-    # For one: of several Connection headers, wsproto reads the last.
-    return 400, f"{fault}; send each header of the upgrade once, as RFC 6455 section 4.1 has them"
+    return 400, fault
 
 
 def _is_key(value: bytes) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
@@ -32,7 +32,8 @@ from pubsub.gate import address_of
 from pubsub.handshake import Admission, Refusal, Request, admit, role_named, try_later
 from pubsub.inprocess import InProcess
 from pubsub.listening import listen
-from pubsub.options import Options
+from pubsub.options import Options, checked_options
+from pubsub.reconnect import checked_seconds
 from pubsub.server import Server, Serving
 from pubsub.term import Term
 
@@ -65,12 +66,13 @@ class Hub(InProcess):
     are pings, the limits on a request and the pong to a client's ping, which says nothing of the log: see
     docs/web-applications.md.
 
-    `publish` and `stats` may be called from any thread, so from plain `def` endpoints too. Raises ConfigError for
-    options without I/O threads: a web server's event loop is not the hub's to drive the engine with.
+    `publish` and `stats` may be called from any thread, so from plain `def` endpoints too. Raises MisuseError for
+    options that are no Options, and ConfigError for such without I/O threads: a web server's event loop is not the
+    hub's to drive the engine with.
     """
 
     def __init__(self, options: Options | None = None, *, full_path: bool = False) -> None:
-        self._options = options or Options()
+        self._options = checked_options(options)
         if self._options.io_threads == 0:
             raise ConfigError("io_threads=0 leaves nobody to drive a hub's engine; give at least 1")
         self._full_path = full_path
@@ -103,17 +105,29 @@ class Hub(InProcess):
         with self._lock:
             self._entered += 1
             self._closed = False
-        self._open_term()
+        try:
+            self._open_term()
+        except BaseException:
+            with self._lock:
+                self._entered -= 1
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.leave()
+
+    async def leave(self, wires: Collection[Wire] = ()) -> None:
+        """For an adapter to another web server, when that ends: the end of an `__aenter__`. The last one closes the
+        hub, any other the clients of these wires, with 1012; they are to be of the running loop."""
         with self._lock:
-            self._entered -= 1
-            last = self._entered <= 0
+            self._entered = max(0, self._entered - 1)
+            last, term = not self._entered, self._term
         if last:
             await self.close()
+        elif term is not None:
+            await term.send_away(wires)
 
     def _open_term(self) -> Term:
         term = self._term
@@ -140,8 +154,9 @@ class Hub(InProcess):
 
         Within `drain` seconds publishers' last messages are taken where they come through `listen()`, and subscribers
         get what they are owed. Clients that are then left are their web server's to end. Cancelled, it gives everything
-        back at once.
+        back at once. Raises MisuseError for a `drain` that is no number of seconds from 0 on, before it does anything.
         """
+        drain = checked_seconds("drain", drain, lowest=0.0)
         term = self._term
         with self._lock:
             self._closed = True
@@ -190,8 +205,8 @@ class Hub(InProcess):
 
         For a route that asks who somebody is: `await hub.handle(ws.scope, ws.receive, ws.send, topic="/news",
         role="subscriber")`, before anything was accepted. What the request says of topic and role does not count; name,
-        subprotocol and Origin do. Raises MisuseError for a topic that is no path, or another role than publisher,
-        subscriber or duplex.
+        subprotocol and Origin do. Raises MisuseError for a topic that is no path, another role than publisher,
+        subscriber or duplex, and a WebSocket that was accepted already.
         """
         chosen = role_named(role)
         if not chosen:
@@ -213,7 +228,8 @@ class Hub(InProcess):
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self.close()
+        # The server has closed its clients already.
+        await self.leave()
         await send({"type": "lifespan.shutdown.complete"})
 
     def refusal(self, request: Request | Refusal, method: str) -> Refusal:

@@ -54,11 +54,15 @@ class InProcess(ABC):
         """Publishes text for str, binary for anything with bytes; its offset. Any thread; `data` is free on return.
 
         Never blocks: with the memory limit reached it raises Overloaded and nothing is published; see `room`. So it
-        does for one topic more than max_topics. Raises MisuseError for a topic that is no path, or longer than
-        max_topic_bytes, and after close().
+        does for one topic more than max_topics. Raises MisuseError for data that is neither, a topic that is no path,
+        or longer than max_topic_bytes, and after close().
         """
         with _errors(self):
-            return self._running().topic(topic_path(topic)).publish(data)
+            place = self._running().topic(topic_path(topic))
+            try:
+                return place.publish(data)
+            except TypeError as error:
+                raise MisuseError(f"a {type(data).__name__} cannot be sent here: {error}; give bytes or str") from None
 
     async def room(self, topic: str) -> None:
         """Waits until publishing to the topic would be taken up: it is not paced, and memory is not short.

@@ -151,8 +151,12 @@ class Subscriber(Client, Generic[MessageT_co]):
                 self._give_room(len(item))
                 return item  # type: ignore[return-value]
             self._give_room(0)
-            self._teller.tell_gap(item)
+            self.tell_gap(item)
         raise StopAsyncIteration
+
+    def tell_gap(self, gap: Gap) -> None:
+        """Calls `on_gap`, or logs a line without it."""
+        self._teller.tell_gap(gap)
 
     def _give_room(self, size: int, items: int = 1) -> None:
         self._buffered_bytes -= size + items * _OVERHEAD_BYTES
@@ -164,12 +168,15 @@ class Subscriber(Client, Generic[MessageT_co]):
 
         Those of before a gap and those of after it come in two calls; the second calls `on_gap` first.
         """
-        while isinstance(taken := await self._take_items(), Gap):
-            self._teller.tell_gap(taken)
+        while isinstance(taken := await self.take_items(), Gap):
+            self.tell_gap(taken)
         return taken
 
-    async def _take_items(self) -> list[MessageT_co] | Gap:
-        """What is here: a gap, or all messages up to the next one; nothing when the iteration would end."""
+    async def take_items(self) -> list[MessageT_co] | Gap:
+        """For `pubsub.sync`: a gap, or all messages up to the next one; nothing when the iteration would end.
+
+        The gap is the caller's to tell of, with `tell_gap` and in whatever thread.
+        """
         if not await self._wait_item():
             return []
         if isinstance(self._items[0], Gap):

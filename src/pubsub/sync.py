@@ -18,17 +18,20 @@ a Publisher's `on_gap` by that of the loop, which must not be kept waiting: ther
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
-from collections.abc import Coroutine
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
+from weakref import WeakSet
 
 from pubsub import publisher, subscriber
 from pubsub.client import Arguments, Client
 from pubsub.connection import Buffer
-from pubsub.errors import MisuseError, PubSubError
+from pubsub.errors import ConnectFailed, MisuseError, PubSubError
 from pubsub.gap import Gap
 
 __all__ = ["Publisher", "Subscriber"]
@@ -36,42 +39,72 @@ __all__ = ["Publisher", "Subscriber"]
 ResultT = TypeVar("ResultT")
 ClientT = TypeVar("ClientT", bound=Client)
 MessageT_co = TypeVar("MessageT_co", bytes, bytes | str, covariant=True)
+Method = Callable[[], Coroutine[Any, Any, ResultT]]
 
 
 class _LoopThread:
-    """An event loop in a thread of its own, until `stop`."""
+    """An event loop in a thread of its own, until `stop`. Raises OSError where there are no descriptors for it."""
 
     def __init__(self) -> None:
         started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         # A daemon: a program that forgets to close must still be able to end.
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(_wait_stop(started)), name="pubsub.sync", daemon=True
-        )
+        self._thread = threading.Thread(target=_run_loop, args=(started,), name="pubsub.sync", daemon=True)
+        # What was asked for before the loop was told to stop runs, or is cancelled; what comes later nobody would run.
+        self._lock = threading.Lock()
+        self._stopping = False
         self._thread.start()
         self._loop, self._stopped = started.result()
 
-    def call(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-        """The result of `coroutine`, run in the loop. Whatever ends the waiting, Ctrl-C too, cancels it."""
-        try:
-            self.refuse_own()
-        except MisuseError:
-            coroutine.close()
-            raise
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+    def call(self, method: Method[ResultT]) -> ResultT:
+        """The result of `method`, run in the loop. Whatever ends the waiting, Ctrl-C too, cancels it.
+
+        Where the loop has ended it is run without one: a client that has ended has nothing to wait for.
+        """
+        self.refuse_own()
+        with self._lock:
+            future = None if self._stopping else asyncio.run_coroutine_threadsafe(method(), self._loop)
+        if future is not None:
+            try:
+                return future.result()
+            except CancelledError:
+                # By its loop, which has ended under it.
+                if not self._stopping:
+                    raise
+            except BaseException:
+                future.cancel()
+                raise
+        self._thread.join()
+        with self._lock:
+            return _at_once(method)
 
     def refuse_own(self) -> None:
         """Raises MisuseError in this thread itself, where a callback runs."""
         if threading.current_thread() is self._thread:
             raise MisuseError("a callback of this client cannot call it: it would wait for itself; use another thread")
 
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopped.set)
+        """Returns when it has ended, whoever stops it."""
+        with self._lock:
+            if not self._stopping:
+                self._stopping = True
+                self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
+
+
+def _run_loop(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+    try:
+        with asyncio.Runner() as runner:
+            # Made first, so that no coroutine is left without one.
+            runner.get_loop()
+            runner.run(_wait_stop(started))
+    except BaseException as error:
+        if started.done():
+            raise
+        started.set_exception(error)
 
 
 async def _wait_stop(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
@@ -80,13 +113,34 @@ async def _wait_stop(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Ev
     await stopped.wait()
 
 
+def _at_once(method: Method[ResultT]) -> ResultT:
+    """The result of a method that waits for nothing."""
+    coroutine = method()
+    try:
+        coroutine.send(None)
+    except StopIteration as result:
+        value: ResultT = result.value
+        return value
+    coroutine.close()
+    raise RuntimeError("a client that has ended waited for something")
+
+
 class _Face(Generic[ClientT]):
-    """What both clients share: an asyncio client, and the thread it runs in while it is open."""
+    """What both clients share: an asyncio client, and the thread it runs in from `open` on."""
 
     def __init__(self, client: ClientT) -> None:
         self._client = client
         self._thread: _LoopThread | None = None
+        self._closed = False  # close() was called, which tells those who never had a thread
         self._lock = threading.Lock()
+        self._is_parents = False
+        _watch_forks()
+        _faces.add(self)
+
+    def _begin_anew(self) -> None:
+        """In a forked child."""
+        self._lock = threading.Lock()
+        self._is_parents = self._thread is not None
 
     @property
     def url(self) -> str:
@@ -114,44 +168,77 @@ class _Face(Generic[ClientT]):
 
     def open(self) -> Self:
         """Connects and upgrades, once."""
+        self._refuse_parents()
         with self._lock:
-            if self._thread is not None:
+            if self._thread is None:
+                self._thread = self._start()
+            elif not self._thread.stopping:
                 raise MisuseError("this client is open already; make a new one for a new connection")
-            self._thread = _LoopThread()
         try:
-            self._call(self._client.open())
+            self._call(self._client.open)
         except BaseException:
             self._stop()
             raise
         return self
 
+    def _start(self) -> _LoopThread:
+        try:
+            return _LoopThread()
+        except OSError as error:
+            raise ConnectFailed(f"cannot connect to {self.url}: {error}; it needs an event loop") from error
+
     def close(self) -> None:
         """Sends what was published, closes, and ends the thread. What goes wrong meanwhile is in `error`."""
-        if self._thread is not None:
-            self._thread.refuse_own()
+        if self._is_parents:
+            return
+        with self._lock:
+            self._closed = True
         try:
-            if self._thread is not None:
-                self._call(self._client.close())
-        finally:
+            self._call(self._client.close)
+        except MisuseError:
+            # Another thread is opening it, which goes on; or a callback called.
+            raise
+        except BaseException:
             self._stop()
+            raise
+        self._stop()
 
     def wait_closed(self) -> None:
         """Returns when it has ended for good, whoever ended it; `error` says why."""
-        if self._thread is not None:
-            self._call(self._client.wait_closed())
+        self._call(self._client.wait_closed)
 
-    def _call(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-        thread = self._thread
-        if thread is None:
-            coroutine.close()
-            raise MisuseError("this client is not open; use it in a `with` statement, or call open() first")
-        return thread.call(coroutine)
+    def _call(self, method: Method[ResultT]) -> ResultT:
+        self._refuse_parents()
+        if self._thread is not None:
+            return self._thread.call(method)
+        with self._lock:
+            if not self._closed:
+                raise MisuseError("this client is not open; use it in a `with` statement, or call open() first")
+            return _at_once(method)
+
+    def _refuse_parents(self) -> None:
+        if self._is_parents:
+            raise MisuseError("this client was opened before the process forked, and is its parent's; make a new one")
 
     def _stop(self) -> None:
-        with self._lock:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.stop()
+        if self._thread is not None:
+            self._thread.stop()
+
+
+_faces: WeakSet[_Face[Any]] = WeakSet()
+_watched: list[int] = []  # the process that watches its forks
+
+
+def _watch_forks() -> None:
+    """After a fork the threads are the parent's, and with them the clients that are open."""
+
+    def begin_anew() -> None:
+        for face in list(_faces):
+            face._begin_anew()
+
+    if not _watched:
+        _watched.append(os.getpid())
+        os.register_at_fork(after_in_child=begin_anew)
 
 
 class Publisher(_Face[publisher.Publisher]):
@@ -167,11 +254,11 @@ class Publisher(_Face[publisher.Publisher]):
 
     def publish(self, data: Buffer | str) -> None:
         """Sends one message; waits while the server does not keep up, and while the client is away."""
-        self._call(self._client.publish(data))
+        self._call(partial(self._client.publish, data))
 
     def flush(self) -> None:
         """Returns when everything published so far is in the server's log."""
-        self._call(self._client.flush())
+        self._call(self._client.flush)
 
 
 class Subscriber(_Face[subscriber.Subscriber[MessageT_co]], Generic[MessageT_co]):
@@ -207,6 +294,10 @@ class Subscriber(_Face[subscriber.Subscriber[MessageT_co]], Generic[MessageT_co]
         # Taken from the client, not yet from us: a thread is asked once for many messages.
         self._taken: deque[MessageT_co | Gap] = deque()
 
+    def _begin_anew(self) -> None:
+        super()._begin_anew()
+        self._taken.clear()
+
     def __iter__(self) -> Self:
         return self
 
@@ -215,16 +306,16 @@ class Subscriber(_Face[subscriber.Subscriber[MessageT_co]], Generic[MessageT_co]
             try:
                 item = self._taken.popleft()
             except IndexError:
-                if self._thread is None or not self._call(self._take()):
+                if not self._call(self._take):
                     raise StopIteration from None
             else:
                 if not isinstance(item, Gap):
                     return item
-                self._client._teller.tell_gap(item)
+                self._client.tell_gap(item)
 
     async def _take(self) -> bool:
         # Kept by the loop's thread, so that none is lost when the caller is interrupted while it waits for the answer.
-        taken = await self._client._take_items()
+        taken = await self._client.take_items()
         if isinstance(taken, Gap):
             self._taken.append(taken)
             return True

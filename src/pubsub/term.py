@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from pubsub.broker import Broker
 from pubsub.desk import Desk
 
 if TYPE_CHECKING:
-    from pubsub.channel import Channel
+    from pubsub.channel import Channel, Wire
     from pubsub.options import Options
     from pubsub.server import Server
 
@@ -107,7 +107,7 @@ class Term:
             over.set_result(None)
 
     async def _end(self, drain: float) -> None:
-        server, loop = self.server, asyncio.get_running_loop()
+        server = self.server
         ends = [_in_loop(desk.loop, lambda desk=desk: _end_desk(desk, drain)) for desk in self._desks.values()]  # type: ignore[misc]
         if server is not None:
             ends.append(_in_loop(server.loop, lambda: server.close(drain=drain)))
@@ -118,8 +118,19 @@ class Term:
             if not _call_in_loop(channel.loop, channel.close):
                 self.channels.discard(channel)
         # They may be in several loops, so there is nothing to wait for but that they have gone.
+        await self._wait_gone(self.channels)
+
+    async def send_away(self, wires: Collection[Wire]) -> None:
+        """Closes the clients of these with 1012, in the running loop, which is theirs; the term goes on."""
+        leaving = {channel for channel in self.channels if channel.wire in wires}
+        for channel in leaving:
+            channel.close()
+        await self._wait_gone(leaving)
+
+    async def _wait_gone(self, leaving: set[Channel]) -> None:
+        loop = asyncio.get_running_loop()
         until = loop.time() + _GRACE
-        while self.channels and loop.time() < until:  # noqa: ASYNC110
+        while self.channels & leaving and loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_EVERY)
 
     def _give_back(self) -> None:

@@ -7,9 +7,9 @@ import pytest
 from aiohttp import web
 
 import pubsub.aiohttp
-from pubsub import ConnectionClosed, Hub, Options, Publisher, Subscriber, UpgradeRefused
+from pubsub import ConnectionClosed, Hub, MisuseError, Options, Publisher, Subscriber, UpgradeRefused
 from tests.support.functional import Plan, carry_out, load_payloads
-from tests.support.rawclient import RawClient, request
+from tests.support.rawclient import BINARY, PATIENCE, RawClient, close_frame, frame, request
 from tests.support.server import wait_until
 
 
@@ -20,17 +20,29 @@ class Site:
         self.port = port
         self.url = f"ws://127.0.0.1:{port}/live"
 
+    def unsent(self) -> int:
+        """Bytes that aiohttp has for its clients and their sockets have no room for."""
+        assert self.runner.server is not None
+        transports = [each.transport for each in self.runner.server.connections]
+        return sum(each.get_write_buffer_size() for each in transports if each is not None)
+
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    hub = Hub(Options(max_message_bytes=1 << 20, allow_hosts=("a.example",)))
+    # Nothing here is to wait for this deadline.
+    hub = Hub(Options(max_message_bytes=1 << 20, allow_hosts=("a.example",), close_deadline=4 * PATIENCE))
+    site = await site_of(hub)
+    yield site
+    await site.runner.cleanup()
+
+
+async def site_of(hub: Hub) -> Site:
     app = web.Application()
     pubsub.aiohttp.mount(app, "/live", hub)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield Site(hub, runner, runner.addresses[0][1])
-    await runner.cleanup()
+    return Site(hub, runner, runner.addresses[0][1])
 
 
 async def test_every_message_reaches_everybody_whole_and_in_order(site: Site) -> None:
@@ -80,3 +92,88 @@ async def test_shutting_down_closes_clients_with_1012(site: Site) -> None:
         with pytest.raises(ConnectionClosed) as closed:
             await anext(subscriber)
         assert closed.value.code == 1012
+
+
+@pytest.mark.parametrize("role", ["subscriber", "publisher"])
+async def test_shutting_down_waits_for_no_answer_that_cannot_come(site: Site, role: str) -> None:
+    client = await RawClient.dial(site.port)
+    await client.upgrade(request("/live/a", role=role))
+    shutting_down = asyncio.create_task(site.runner.cleanup())
+    assert (await client.read_close())[0] == 1012
+    await client.send(close_frame(1012))
+    # As RFC 6455 section 7.1.1 has it: the server ends the stream, and the client waits for that.
+    await client.read_end()
+    client.close()
+    async with asyncio.timeout(PATIENCE):
+        await shutting_down
+    assert site.hub._term is None
+
+
+async def test_shutting_down_takes_leave_of_who_goes_on_publishing(site: Site) -> None:
+    client = await RawClient.dial(site.port)
+    await client.upgrade(request("/live/a", role="publisher"))
+    shutting_down = asyncio.create_task(site.runner.cleanup())
+    while site.hub._term is not None and not site.hub._term.closing:
+        await client.send(frame(bytes(1000)))
+    await client.send(frame(bytes(100_000)))
+    assert (await client.read_close())[0] == 1012
+    client.close()
+    async with asyncio.timeout(PATIENCE):
+        await shutting_down
+
+
+async def test_shutting_down_gives_a_slow_client_what_was_sent_before_the_close(site: Site) -> None:
+    client = await RawClient.dial(site.port, receive_buffer=4096)
+    await client.upgrade(request("/live/a"))
+    messages = [bytes([number]) * 500_000 for number in range(8)]
+    for message in messages:
+        site.hub.publish("/a", message)
+    await wait_until(lambda: site.unsent() > 0)
+    shutting_down = asyncio.create_task(site.runner.cleanup())
+    await wait_until(lambda: site.hub._term is None)
+    assert not shutting_down.done()
+    got = await client.read_frame()
+    while got.opcode == BINARY:
+        assert got.payload == messages.pop(0)
+        got = await client.read_frame()
+    assert got.payload[:2] == (1012).to_bytes(2, "big")
+    client.close()
+    async with asyncio.timeout(PATIENCE):
+        await shutting_down
+
+
+async def test_of_two_applications_the_last_to_shut_down_ends_the_hub_and_each_its_own_clients() -> None:
+    hub = Hub()
+    first, last = await site_of(hub), await site_of(hub)
+    async with Subscriber(f"{first.url}/a") as of_first, Subscriber(f"{last.url}/a") as of_last:
+        await first.runner.cleanup()
+        with pytest.raises(ConnectionClosed, match="1012"):
+            await anext(of_first)
+        hub.publish("/a", b"x")
+        assert await anext(of_last) == b"x"
+        await last.runner.cleanup()
+        with pytest.raises(ConnectionClosed, match="1012"):
+            await anext(of_last)
+    with pytest.raises(MisuseError, match="closed"):
+        hub.publish("/a", b"x")
+
+
+@pytest.mark.parametrize("starts", [True, False])
+async def test_after_an_application_the_hub_ends_with_whoever_has_it_next(starts: bool) -> None:
+    async def fail(_app: web.Application) -> None:
+        raise LookupError("of the program")
+
+    hub, app = Hub(), web.Application()
+    pubsub.aiohttp.mount(app, "/live", hub)
+    runner = web.AppRunner(app)
+    if starts:
+        await runner.setup()
+    else:
+        app.on_startup.append(fail)
+        with pytest.raises(LookupError):
+            await runner.setup()
+    await runner.cleanup()
+    async with hub:
+        hub.publish("/a", b"x")
+    with pytest.raises(MisuseError, match="closed"):
+        hub.publish("/a", b"x")

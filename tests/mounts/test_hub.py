@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -16,7 +17,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pubsub import ConfigError, Hub, MisuseError, Options, Overloaded
-from tests.support.rawclient import PATIENCE, RawClient, request
+from tests.support.rawclient import KEY, PATIENCE, RawClient, request
 
 
 @pytest.fixture
@@ -180,6 +181,14 @@ def test_what_is_no_websocket_is_told_so(
         assert answer.headers["upgrade"] == "websocket" and answer.headers["sec-websocket-version"] == "13"
 
 
+def test_an_upgrade_that_the_web_server_passes_on_as_plain_http_has_one_cure(client: TestClient) -> None:
+    # As uvicorn does with `--ws none`.
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": KEY}
+    answer = client.get("/live/a?pubsub=subscriber", headers=upgrade)
+    assert answer.status_code == 400
+    assert answer.text.rstrip().endswith("give it a WebSocket library (uvicorn: websockets)")
+
+
 def test_check_is_a_whole_handshake_and_nothing_else(hub: Hub, client: TestClient) -> None:
     with client.websocket_connect("/live/a?pubsub=check") as peer, pytest.raises(WebSocketDisconnect) as closed:
         peer.receive_text()
@@ -212,6 +221,40 @@ async def test_what_a_route_decides_must_make_sense(hub: Hub, topic: str, role: 
         await hub.handle({"type": "websocket"}, never, never, topic=topic, role=role)  # type: ignore[arg-type]
 
 
+def test_a_route_that_has_accepted_already_is_told_so_at_once(hub: Hub) -> None:
+    async def room(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await hub.handle(websocket.scope, websocket.receive, websocket.send, topic="/a", role="subscriber")
+
+    app = Starlette(routes=[WebSocketRoute("/a", room)], lifespan=hub.lifespan)
+    with TestClient(app) as client, pytest.raises(MisuseError, match=r"leave out `await websocket\.accept\(\)`"):
+        with client.websocket_connect("/a") as peer:
+            peer.receive_text()
+
+
+@pytest.mark.parametrize("role", ["subscriber", "publisher"])
+async def test_so_is_one_of_another_framework_when_its_client_sends_something(hub: Hub, role: str) -> None:
+    async def receive() -> dict[str, str]:
+        return {"type": "websocket.receive", "text": "x"}
+
+    async def send(_message: object) -> None:
+        raise AssertionError
+
+    with pytest.raises(MisuseError, match="accepted already"):
+        await hub.handle({"type": "websocket", "path": "/a", "headers": []}, receive, send, topic="/a", role=role)
+    assert hub.stats().connections == 0
+
+
+async def test_a_client_that_leaves_before_it_is_answered_is_no_error(hub: Hub) -> None:
+    async def receive() -> dict[str, object]:
+        return {"type": "websocket.disconnect", "code": 1006}
+
+    async def send(_message: object) -> None:
+        raise AssertionError
+
+    await hub({"type": "websocket", "path": "/a", "query_string": b"pubsub=duplex", "headers": []}, receive, send)
+
+
 # --- the program's own side -----------------------------------------------------------------------------------------
 
 
@@ -230,6 +273,13 @@ def test_plain_def_endpoints_publish_from_their_threads(hub: Hub) -> None:
             assert client.post(f"/say?text={number}").json() == number + 1
         assert [subscriber.receive_text() for _ in range(20)] == [str(number) for number in range(20)]
     assert threading.get_ident() not in threads
+
+
+@pytest.mark.parametrize("data", [{"a": 1}, None, 3])
+def test_what_is_neither_text_nor_bytes_cannot_be_published(hub: Hub, data: Any) -> None:
+    with pytest.raises(MisuseError, match=f"a {type(data).__name__} cannot be sent here: .*; give bytes or str"):
+        hub.publish("/a", data)
+    assert hub.stats().messages == 0
 
 
 async def test_readers_and_events_of_the_hub_itself() -> None:
@@ -277,6 +327,12 @@ def test_without_threads_nobody_would_drive_it() -> None:
         Hub(Options(io_threads=0))
 
 
+@pytest.mark.parametrize("options", [{}, {"max_lag_bytes": 1}, Options])
+def test_options_are_options(options: Any) -> None:
+    with pytest.raises(MisuseError, match=r"options=.* is no Options; give pubsub\.Options"):
+        Hub(options)
+
+
 # --- life -----------------------------------------------------------------------------------------------------------
 
 
@@ -308,6 +364,14 @@ def test_it_is_a_whole_application_by_itself() -> None:
     with TestClient(hub) as client, client.websocket_connect("/a?pubsub=duplex") as duplex:
         duplex.send_text("x")
         assert duplex.receive_text() == "x"
+
+    async def use_again() -> None:
+        async with hub:
+            hub.publish("/a", "y")
+
+    asyncio.run(use_again())
+    with pytest.raises(MisuseError, match="this hub is closed"):
+        hub.publish("/a", "z")
 
 
 @pytest.mark.parametrize("drain", [0.0, 5.0])
