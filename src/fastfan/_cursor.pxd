@@ -88,6 +88,8 @@ cdef struct Incoming:
     uint32_t fragments          # of the message, this frame included
     uint8_t opcode              # of the message; 0: there is none
     uint8_t text                # utf8_check()'s state
+    uint8_t cut                 # bytes of a character that goes on
+    uint32_t unkept             # bytes that came and were not kept, for the message has become too large
     bint in_frame
     bint fin                    # the frame is the last of the message
 

@@ -9,13 +9,15 @@ Rules kept here:
   sender, and what was announced and has not come costs nothing. With its connection it is given back.
 - Each piece is judged as it comes, in the order of the Python path: text that is wrong, then a message that is too
   large, then memory. So is a cut character at the end.
+- A character counts when it is whole, as it does there: a message that is too large by less than one is not judged yet,
+  for what comes may be no text.
 - What subscribers send goes the same way and is kept nowhere.
 - A message has message_timeout from its first byte to its last. Time in which the server held its publisher back does
   not count; while memory is short it does, for unfinished messages may be what fills it.
 Called by the I/O thread that owns the connection; incoming_publish() under the log's lock.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t
 
 from fastfan._codec cimport (
     SCAN_TEXT, UTF8_CUT, UTF8_START, UTF8_WRONG, check_masked, unmask, unmask_key_at, utf8, utf8_check,
@@ -33,6 +35,7 @@ from fastfan._sync cimport add_fetch, count_up
 cdef enum:
     FILL_BYTES = 8192           # what a frame lacks for it to be read into its own memory, without a copy
     FILL_MOST = 131072          # in one go: no longer than a large chunk takes
+    FIRST_OF_SEVERAL = 0xC0     # bytes from here on begin a character, in UTF-8, and others follow (RFC 3629 section 3)
 
 
 cdef Cause incoming_begin(Loop *loop, Sink *sink, client_frame *frame) noexcept nogil:
@@ -40,7 +43,7 @@ cdef Cause incoming_begin(Loop *loop, Sink *sink, client_frame *frame) noexcept 
     cdef Incoming *incoming = &sink.incoming
     if incoming.opcode == 0:
         incoming.opcode, incoming.text, incoming.waited_ns = frame.opcode, UTF8_START, 0
-        incoming.fragments = 0
+        incoming.fragments = incoming.unkept = incoming.cut = 0
     incoming.fragments += 1
     if loop.max_fragments and incoming.fragments > loop.max_fragments:
         return CAUSE_TOO_MANY_FRAGMENTS
@@ -52,7 +55,8 @@ cdef Cause incoming_begin(Loop *loop, Sink *sink, client_frame *frame) noexcept 
 cdef Cause incoming_piece(Loop *loop, Sink *sink, const uint8_t *data, size_t data_bytes) noexcept nogil:
     """The next bytes of the frame, masked. CAUSE_NONE: they were taken."""
     cdef Incoming *incoming = &sink.incoming
-    cdef bint too_big = data_bytes > loop.lane_bytes - incoming.partial.payload_bytes
+    cdef uint64_t total_bytes = incoming.partial.payload_bytes + incoming.unkept + data_bytes
+    cdef bint too_big = total_bytes > loop.lane_bytes
     cdef uint8_t *out
     cdef utf8 text
     if sink.role & ROLE_PUBLISHER and not too_big:
@@ -67,10 +71,16 @@ cdef Cause incoming_piece(Loop *loop, Sink *sink, const uint8_t *data, size_t da
         # Of one that is too large as well, wsproto says this first, whatever is wrong with the text.
         if text == UTF8_WRONG or (text == UTF8_CUT and incoming.fin and data_bytes == incoming.frame_left):
             return CAUSE_BAD_TEXT
-    if too_big:
+        note_cut(incoming, text, data, data_bytes, incoming.key)
+    if too_big and total_bytes - incoming.cut > loop.lane_bytes:
         return CAUSE_TOO_BIG
-    advance(incoming, data_bytes)
-    return rates_note_ignored(loop, sink, 0, data_bytes)
+    if too_big:
+        incoming.unkept += <uint32_t>data_bytes
+        incoming.frame_left -= data_bytes
+        incoming.key = unmask_key_at(incoming.key, data_bytes)
+    else:
+        advance(incoming, data_bytes)
+    return CAUSE_NONE if sink.role & ROLE_PUBLISHER else rates_note_ignored(loop, sink, 0, data_bytes)
 
 
 cdef inline void recount(Loop *loop, Incoming *incoming) noexcept nogil:
@@ -93,10 +103,30 @@ cdef inline void advance(Incoming *incoming, size_t data_bytes) noexcept nogil:
 
 
 cdef Cause note_piece(Incoming *incoming, const uint8_t *plain, size_t data_bytes) noexcept nogil:
+    cdef utf8 text
     advance(incoming, data_bytes)
-    if incoming.opcode == SCAN_TEXT and utf8_check(&incoming.text, plain, data_bytes) == UTF8_WRONG:
-        return CAUSE_BAD_TEXT
+    if incoming.opcode == SCAN_TEXT:
+        text = utf8_check(&incoming.text, plain, data_bytes)
+        if text == UTF8_WRONG:
+            return CAUSE_BAD_TEXT
+        note_cut(incoming, text, plain, data_bytes, 0)
     return CAUSE_NONE
+
+
+cdef inline void note_cut(
+    Incoming *incoming, utf8 text, const uint8_t *data, size_t data_bytes, uint32_t key
+) noexcept nogil:
+    """How much of a character is here that goes on: it began in this piece, masked with the key, or before it."""
+    cdef const uint8_t *mask = <const uint8_t *>&key
+    cdef size_t back
+    if text != UTF8_CUT:
+        incoming.cut = 0
+        return
+    for back in range(1, min(data_bytes, <size_t>3) + 1):
+        if data[data_bytes - back] ^ mask[(data_bytes - back) & 3] >= FIRST_OF_SEVERAL:
+            incoming.cut = <uint8_t>back
+            return
+    incoming.cut += <uint8_t>data_bytes
 
 
 # --- read where it will stay ----------------------------------------------------------------------------------------
@@ -106,7 +136,7 @@ cdef bint incoming_wants_fill(Loop *loop, Sink *sink) noexcept nogil:
     that is large already, for room is charged before it is filled."""
     cdef Incoming *incoming = &sink.incoming
     return incoming.in_frame and incoming.frame_left > FILL_BYTES and sink.role & ROLE_PUBLISHER != 0 and (
-        incoming.partial.payload_bytes >= FILL_BYTES
+        incoming.unkept == 0 and incoming.partial.payload_bytes >= FILL_BYTES
         and incoming.frame_left <= loop.lane_bytes - incoming.partial.payload_bytes)
 
 

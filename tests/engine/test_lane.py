@@ -382,6 +382,31 @@ def test_a_message_over_lane_bytes_condemns_once_so_much_is_here(
     assert rig.memory_bytes == 0
 
 
+@pytest.mark.parametrize("role", [PUBLISHER, SUBSCRIBER, DUPLEX])
+@pytest.mark.parametrize("within", range(4))
+@pytest.mark.parametrize("bytewise", [True, False])
+@pytest.mark.parametrize(
+    ("last", "verdict"), [(b"", Cause.TOO_BIG), (b"a", Cause.BAD_TEXT), (b"\xe2", Cause.BAD_TEXT)], ids=str
+)
+def test_a_character_across_lane_bytes_counts_when_it_is_whole(
+    make_rig: Callable[..., Rig], role: int, within: int, bytewise: bool, last: bytes, verdict: int
+) -> None:
+    """As wsproto decodes it: of a part of one nobody knows yet whether it is text."""
+    rig = make_rig(lane_bytes=10)
+    peer = rig.connect(rig.engine.topic("/x"), role)
+    character = "😀".encode()
+    begun = b"a" * (10 - within) + character[:3]
+    stream = frame(begun + (last or character[3:]) + b"more", TEXT)[:-4]
+    part, rest = stream[:-1], stream[-1:]
+    for piece in [part[at : at + 1] for at in range(len(part))] if bytewise else [part]:
+        peer.send(piece)
+        rig.settle()
+    assert not rig.condemned(peer)
+    peer.send(rest)
+    expect_condemned(rig, peer, verdict)
+    assert rig.memory_bytes == 0
+
+
 def test_who_is_being_closed_already_is_condemned_as_well(ends: Ends) -> None:
     close = server_frame(b"\x03\xf4", CLOSE)
     ends.rig.engine.end(ends.publisher.token, close)

@@ -109,6 +109,9 @@ def too_big(random_: random.Random) -> bytes:
     over = LIMIT + random_.choice([1, 2, 100_000])
     if random_.random() < 0.3:
         return frame(random_, b"", announced=over) + bytes(random_.choice([0, 10, LIMIT, over]))
+    if random_.random() < 0.4:
+        # The limit is inside a character, and so is where the stream is cut, now and then.
+        return message(random_, b"a" * (LIMIT - random_.randrange(4)) + random_.choice(LETTERS[1:4]).encode() * 2, TEXT)
     payload = bytes(over) if random_.random() < 0.5 else b"a" * over
     return message(random_, payload, random_.choice([TEXT, BINARY]))
 
