@@ -109,7 +109,8 @@ async def test_latest_reaches_one_that_reads_a_little_at_a_time_with_messages_th
                 # A fifth of what is published; without skipping it would be 2,400 behind in the end.
                 got += numbers(await slow.read_messages(2))
                 behind.append(number - got[-1])
-        got += numbers(await read_up_to(slow, messages[-1]))
+        if got[-1] != 2999:  # where the server is slower than this loop it has everything
+            got += numbers(await read_up_to(slow, messages[-1]))
         assert got == sorted(set(got))
         assert len(got) + skipped(scene)[0] == 3000
         # What the kernel of either side held, and no more.
