@@ -134,7 +134,6 @@ class _Face(Generic[ClientT]):
         self._closed = False  # close() was called, which tells those who never had a thread
         self._lock = threading.Lock()
         self._is_parents = False
-        _watch_forks()
         _faces.add(self)
 
     def _begin_anew(self) -> None:
@@ -226,19 +225,16 @@ class _Face(Generic[ClientT]):
 
 
 _faces: WeakSet[_Face[Any]] = WeakSet()
-_watched: list[int] = []  # the process that watches its forks
 
 
-def _watch_forks() -> None:
+def _begin_anew() -> None:
     """After a fork the threads are the parent's, and with them the clients that are open."""
+    for face in list(_faces):
+        face._begin_anew()
 
-    def begin_anew() -> None:
-        for face in list(_faces):
-            face._begin_anew()
 
-    if not _watched:
-        _watched.append(os.getpid())
-        os.register_at_fork(after_in_child=begin_anew)
+if hasattr(os, "register_at_fork"):  # where there are forks
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class Publisher(_Face[publisher.Publisher]):
