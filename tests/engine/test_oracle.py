@@ -26,6 +26,7 @@ if "FASTFAN_SEED" in os.environ:
 OPERATIONS = 1500
 SIZES = [0, 1, 60, 125, 126, 1000, 3900, 4096, 16_100, 65_100, 65_536]
 LARGE = [260_950, 261_000, 300_000, 700_000]
+ASIDE = 1 << 20
 
 
 @dataclass
@@ -134,6 +135,8 @@ class Run:
     def publish_many(self) -> None:
         topic, model = self.topic()
         payloads = [self.payload() for _ in range(self.chance.randrange(1, 30))]
+        if self.chance.random() < 0.03:  # so much is put together aside
+            payloads.append(self.name().encode() + self.chance.randbytes(ASIDE))
         assert topic.publish_many(payloads) == [model.publish(payload) for payload in payloads][-1]
 
     def piece(self) -> None:

@@ -138,7 +138,7 @@ def test_no_more_messages_are_on_the_way_than_the_window(window: int) -> None:
 
 def test_visitors_come_and_go_and_lose_nothing_while_they_are_here(server: ServerProcess) -> None:
     report = carry_out(
-        server.port, subscribers=12, visitors=8, topics=2, publishers=2, rate=2000.0, seconds=0.5, stay_seconds=0.05
+        server.port, subscribers=12, visitors=8, topics=2, publishers=2, rate=500.0, seconds=2.0, stay_seconds=0.05
     )
     assert report.is_intact, report
     assert report.published == 1000
