@@ -19,7 +19,7 @@ from tests.support.frames import frame
 from tests.support.sockets import tcp_pair
 
 # From 3.12 on Python warns of a fork beside threads; that is what these tests are about.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"), pytest.mark.forks]
 
 LONGEST = 30  # seconds a child may live
 
@@ -219,7 +219,6 @@ def test_one_that_is_on_its_way_in_is_the_parents_too(topic: Topic, rig: Rig, fo
     os.kill(child.pid, 0)  # it lives
 
 
-@pytest.mark.threaded_child
 def test_a_child_makes_an_engine_of_its_own(rig: Rig, topic: Topic, forked: Callable[..., Child]) -> None:
     peer = rig.connect(topic)
 
