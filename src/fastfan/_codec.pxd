@@ -28,6 +28,12 @@ cdef extern from "utf8.h" nogil:
         UTF8_WHOLE, UTF8_CUT, UTF8_WRONG
     utf8 utf8_check(uint8_t *state, const uint8_t *data, size_t nbytes)
 
+cdef inline bint is_utf8(const uint8_t *data, size_t nbytes) noexcept nogil:
+    """Whether all of it is text."""
+    cdef uint8_t state = UTF8_START
+    return utf8_check(&state, data, nbytes) == UTF8_WHOLE
+
+
 cdef enum:
     PLAIN_BYTES = 1024      # unmasked at a time; a multiple of 4, so that the key stays as it is
 

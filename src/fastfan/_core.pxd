@@ -20,7 +20,7 @@ cdef inline uint64_t to_ns(double seconds) noexcept nogil:
 
 # Arguments of Python's, out of range: MisuseError with their name.
 cdef uint64_t duration_ns(str name, double seconds) except? 0xFFFFFFFFFFFFFFFF
-cdef uint64_t whole(str name, value, most=*) except? 0xFFFFFFFFFFFFFFFF
+cdef uint64_t whole(str name, value, most=*, str cure=*) except? 0xFFFFFFFFFFFFFFFF
 
 
 cdef class Core:

@@ -37,6 +37,7 @@ cdef extern from "threads.h" nogil:
 cdef double LONGEST = 3.2e9
 # Bytes: so that sums of sizes do not overflow.
 cdef size_t LANE_MOST = <size_t>1 << 62
+cdef str OR_NONE = "give a number, or 0 for no limit"
 
 
 cdef uint64_t duration_ns(str name, double seconds) except? 0xFFFFFFFFFFFFFFFF:
@@ -46,9 +47,9 @@ cdef uint64_t duration_ns(str name, double seconds) except? 0xFFFFFFFFFFFFFFFF:
     return to_ns(seconds)
 
 
-cdef uint64_t whole(str name, value, most=LANE_MOST) except? 0xFFFFFFFFFFFFFFFF:
+cdef uint64_t whole(str name, value, most=LANE_MOST, str cure="give a number in that range") except? 0xFFFFFFFFFFFFFFFF:
     if not 0 <= value <= most:
-        raise MisuseError(f"{name}={value} is not from 0 to {most}; give a number in that range")
+        raise MisuseError(f"{name}={value} is not from 0 to {most}; {cure}")
     return value
 
 
@@ -76,17 +77,13 @@ cdef class Core:
             raise MisuseError(f"lane_bytes={lane_bytes} is below 0; give bytes, or 0 for no lane")
         if not 0 < message_timeout <= LONGEST:
             raise MisuseError(f"message_timeout={message_timeout} must be above 0 s and at most {LONGEST:g} s")
-        for name, most, value in (("max_fragments", UINT32_MAX, max_fragments),
-                                  ("max_control_frames", UINT32_MAX, max_control_frames),
-                                  ("max_ignored_bytes", LANE_MOST, max_ignored_bytes)):
-            if not 0 <= value <= most:
-                raise MisuseError(f"{name}={value} is not from 0 to {most}; give a number, or 0 for no limit")
         self.io_threads = io_threads
         terms.write_timeout_ns, terms.close_deadline_ns = to_ns(write_timeout), to_ns(close_deadline)
         terms.notsent_bytes, terms.lane_bytes = notsent_bytes, min(lane_bytes, LANE_MOST)
         terms.message_timeout_ns = to_ns(message_timeout)
-        terms.max_fragments, terms.max_controls = max_fragments, max_control_frames
-        terms.max_ignored_bytes = max_ignored_bytes
+        terms.max_fragments = whole("max_fragments", max_fragments, UINT32_MAX, OR_NONE)
+        terms.max_controls = whole("max_control_frames", max_control_frames, UINT32_MAX, OR_NONE)
+        terms.max_ignored_bytes = whole("max_ignored_bytes", max_ignored_bytes, LANE_MOST, OR_NONE)
         pool_init(&self.shared.pool, max_memory_bytes)
         set_up(self, &terms)
 

@@ -8,6 +8,7 @@ from libc.errno cimport EILSEQ, ENOBUFS, ENOMEM, ESHUTDOWN
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 
+from fastfan._codec cimport is_utf8
 from fastfan._cursor cimport TopicState
 from fastfan._log cimport FRAME_BINARY, FRAME_TEXT
 from fastfan._loop cimport Shared
@@ -17,11 +18,6 @@ from fastfan._topic cimport APPENDED, OVER_LIMIT, Appended, Batch, Piece, Topic,
 
 from fastfan.errors import MisuseError
 
-
-cdef extern from "utf8.h" nogil:
-    enum:
-        UTF8_START, UTF8_WHOLE
-    int utf8_check(uint8_t *state, const uint8_t *data, size_t data_bytes)
 
 cdef enum:
     FEW = 32    # as many messages need no memory of their own
@@ -74,7 +70,7 @@ cdef int64_t append(fastfan_topic *topic, const fastfan_message *messages, size_
     if is_over(topic):
         return -ESHUTDOWN
     for index in range(count):
-        if messages[index].text and not is_utf8(&messages[index]):
+        if messages[index].text and not is_utf8(<const uint8_t *>messages[index].data, messages[index].data_bytes):
             return -EILSEQ
         pieces[index].data, pieces[index].data_bytes = <const uint8_t *>messages[index].data, messages[index].data_bytes
         pieces[index].opcode = FRAME_TEXT if messages[index].text else FRAME_BINARY
@@ -83,11 +79,6 @@ cdef int64_t append(fastfan_topic *topic, const fastfan_message *messages, size_
     if outcome == APPENDED:
         return <int64_t>batch.last_offset
     return -ENOBUFS if outcome == OVER_LIMIT else -ENOMEM
-
-
-cdef bint is_utf8(const fastfan_message *message) noexcept nogil:
-    cdef uint8_t state = UTF8_START
-    return utf8_check(&state, <const uint8_t *>message.data, message.data_bytes) == UTF8_WHOLE
 
 
 cdef bint fastfan_roomy(fastfan_topic *topic) noexcept nogil:

@@ -76,10 +76,9 @@ cdef Cause incoming_piece(Loop *loop, Sink *sink, const uint8_t *data, size_t da
         return CAUSE_TOO_BIG
     if too_big:
         incoming.unkept += <uint32_t>data_bytes
-        incoming.frame_left -= data_bytes
-        incoming.key = unmask_key_at(incoming.key, data_bytes)
     else:
-        advance(incoming, data_bytes)
+        incoming.partial.payload_bytes += data_bytes
+    advance(incoming, data_bytes)
     return CAUSE_NONE if sink.role & ROLE_PUBLISHER else rates_note_ignored(loop, sink, 0, data_bytes)
 
 
@@ -97,13 +96,14 @@ cdef inline size_t expected_bytes(Incoming *incoming) noexcept nogil:
 
 
 cdef inline void advance(Incoming *incoming, size_t data_bytes) noexcept nogil:
-    incoming.partial.payload_bytes += data_bytes
+    # In its frame.
     incoming.frame_left -= data_bytes
     incoming.key = unmask_key_at(incoming.key, data_bytes)
 
 
 cdef Cause note_piece(Incoming *incoming, const uint8_t *plain, size_t data_bytes) noexcept nogil:
     cdef utf8 text
+    incoming.partial.payload_bytes += data_bytes
     advance(incoming, data_bytes)
     if incoming.opcode == SCAN_TEXT:
         text = utf8_check(&incoming.text, plain, data_bytes)

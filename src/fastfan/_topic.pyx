@@ -18,7 +18,7 @@ from fastfan._log cimport (
     log_count_all_unseen, log_count_unseen, log_foresee, log_foresight, log_init, log_splice, partial_drop,
     partial_extend,
 )
-from fastfan._codec cimport UTF8_START, UTF8_WHOLE, utf8, utf8_check
+from fastfan._codec cimport is_utf8
 from fastfan._cursor cimport TopicState, View
 from fastfan._dirty cimport dirty_mark_all
 from fastfan._loop cimport Loop
@@ -232,6 +232,7 @@ cdef class Partial:
         cdef TopicState *state = &self.topic.state
         cdef uint8_t opcode = FRAME_TEXT if self.text else FRAME_BINARY
         cdef bint stored = True
+        cdef uint64_t now_ns = clock_ns()
         cdef uint64_t offset
         self.enter()
         with nogil:
@@ -240,11 +241,8 @@ cdef class Partial:
                 log_count_unseen(&state.log, self.state.payload_bytes)
                 partial_drop(state.log.pool, &self.state)
             else:
-                stored = log_append_partial(&state.log, &self.state, opcode, clock_ns())
-            offset = state.log.next_offset - 1
-            store_release(&state.idle_since_ns, clock_ns())
-            dirty_mark_all(NULL, state, state.viewers)
-            readers_note_append(state)
+                stored = log_append_partial(&state.log, &self.state, opcode, now_ns)
+            offset = note_appended(state, now_ns)
             mutex_unlock(&state.log.lock)
         self.leave()
         if not stored:
@@ -293,7 +291,7 @@ cdef Appended append_batch(TopicState *state, Batch *batch, bint strict) noexcep
         return append_aside(state, batch, strict, now_ns)
     mutex_lock(&state.log.lock)
     outcome = fill(&state.log, batch, strict, now_ns, state.listeners == 0)
-    note_appended(state, batch, now_ns)
+    batch.last_offset = note_appended(state, now_ns)
     mutex_unlock(&state.log.lock)
     return outcome
 
@@ -309,7 +307,7 @@ cdef Appended append_aside(TopicState *state, Batch *batch, bint strict, uint64_
         log_splice(&state.log, &aside)
     else:
         log_count_all_unseen(&state.log, &aside)
-    note_appended(state, batch, now_ns)
+    batch.last_offset = note_appended(state, now_ns)
     mutex_unlock(&state.log.lock)
     log_clear(&aside)
     return outcome
@@ -331,12 +329,13 @@ cdef inline Appended fill(Log *log, Batch *batch, bint strict, uint64_t now_ns, 
     return APPENDED
 
 
-cdef inline void note_appended(TopicState *state, Batch *batch, uint64_t now_ns) noexcept nogil:
+cdef inline uint64_t note_appended(TopicState *state, uint64_t now_ns) noexcept nogil:
+    """Tells who reads; the last message's offset."""
     # Under the lock: who reads cannot leave, and the topic be forgotten, before the view is on its list.
-    batch.last_offset = state.log.next_offset - 1
     store_release(&state.idle_since_ns, now_ns)
     dirty_mark_all(NULL, state, state.viewers)
     readers_note_append(state)
+    return state.log.next_offset - 1
 
 
 cdef inline bint batch_fits(Log *log, Batch *batch, Foresight *foresight) noexcept nogil:
@@ -367,11 +366,10 @@ cdef int to_piece(object item, Piece *piece) except -1:
 cdef int check_utf8(bytes data) except -1:
     cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(data)
     cdef size_t data_bytes = <size_t>PyBytes_GET_SIZE(data)
-    cdef uint8_t state = UTF8_START
-    cdef utf8 found
+    cdef bint whole
     with nogil:
-        found = utf8_check(&state, at, data_bytes)
-    if found == UTF8_WHOLE:
+        whole = is_utf8(at, data_bytes)
+    if whole:
         return 0
     try:
         data.decode()
