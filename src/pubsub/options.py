@@ -185,11 +185,11 @@ def _count(name: str, value: object, *, lowest: int, highest: int, cure: str) ->
     if isinstance(value, str):
         value = _read_count(name, value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name}={shown(value)} is no whole number; give {cure.replace('a number', 'one')}")
+        raise ConfigError(f"{name}={shown(value)} is no whole number; give one {cure}")
     if value < lowest:
-        raise ConfigError(f"{name}={shown(value)} is below {lowest}; give {cure}")
+        raise ConfigError(f"{name}={shown(value)} is below {lowest}; give a number {cure}")
     if value > highest:
-        raise ConfigError(f"{name}={shown(value)} is over {highest}; give {cure}")
+        raise ConfigError(f"{name}={shown(value)} is over {highest}; give a number {cure}")
     return value
 
 
@@ -227,13 +227,12 @@ def _seconds(*, lowest: float = _SHORTEST, example: str = "20") -> Callable[[str
 
 
 def _number(*, lowest: int = 1, highest: int = _LARGEST, example: str) -> Callable[[str, object], int]:
-    return lambda name, value: _count(name, value, lowest=lowest, highest=highest, cure=f"a number such as {example}")
+    return lambda name, value: _count(name, value, lowest=lowest, highest=highest, cure=f"such as {example}")
 
 
 def _few(lowest: int, highest: int) -> Callable[[str, object], int]:
     """So few that an error names all of them."""
-    cure = f"a number from {lowest} to {highest}"
-    return lambda name, value: _count(name, value, lowest=lowest, highest=highest, cure=cure)
+    return lambda name, value: _count(name, value, lowest=lowest, highest=highest, cure=f"from {lowest} to {highest}")
 
 
 def _overflow(_name: str, value: object) -> tuple[OverflowRule, ...]:
