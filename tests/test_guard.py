@@ -21,7 +21,7 @@ from benchmarks.guard.comparison import (
 )
 from benchmarks.guard.counting import ROOT, Count, count, least, read_dump
 from benchmarks.guard.environment import Environment
-from benchmarks.guard.where import costs, table
+from benchmarks.guard.where import functions, table
 from benchmarks.harness import BenchmarkError
 
 HERE = Environment(machine="x86_64", compiler="GNU 12", cython="3.3", python="3.11", build="Release")
@@ -178,9 +178,9 @@ def test_a_call_costs_its_caller_nothing() -> None:
 
 
 def test_each_function_has_what_is_its_own() -> None:
-    assert costs(DUMP) == {("publish", "_topic"): 10, ("memcpy", "libc"): 900, ("append", "_log"): 40}
+    assert functions(DUMP) == {("publish", "_topic"): 10, ("memcpy", "libc"): 900, ("append", "_log"): 40}
     names = "fn=__pyx_f_7fastfan_6_topic_append_batch.isra.0\n0 5\nfn=append_batch'2\n0 1\nfn=unmask.part.1\n0 1\n"
-    assert set(costs("ob=/a/_topic.so\n" + names)) == {("append_batch", "_topic"), ("unmask", "_topic")}
+    assert set(functions("ob=/a/_topic.so\n" + names)) == {("append_batch", "_topic"), ("unmask", "_topic")}
 
 
 def test_functions_under_a_hundredth_are_one_line() -> None:

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,7 @@ from typing import Final
 from benchmarks.guard.operations import NOTHING, OPERATIONS, WARM_UP
 from benchmarks.harness import BenchmarkError, allow_descriptors
 
-__all__ = ["ENGINE", "ROOT", "Count", "count", "dumps", "least", "read_dump"]
+__all__ = ["ENGINE", "ROOT", "Count", "costs", "count", "dumps", "least", "read_dump"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ENGINE: Final = str(ROOT / "src" / "fastfan") + os.sep
@@ -134,22 +134,29 @@ def _run(valgrind: str, folder: Path, names: Sequence[str]) -> None:
 
 
 def read_dump(text: str, engine: str) -> tuple[str, Count]:
-    """The name that note() gave, and what was counted; `engine` is how the paths of the engine's objects begin.
+    """The name that note() gave, and what was counted; `engine` is how the paths of the engine's objects begin."""
+    found = re.search(r"^desc: Trigger: Client Request: (.+)$", text, re.M)
+    counted = {True: 0, False: 0}
+    for thing, _, instructions in costs(text):
+        counted[thing.startswith(engine)] += instructions
+    return found[1] if found else WARM_UP, Count(engine=counted[True], whole=counted[True] + counted[False])
 
-    Callgrind's format: "ob=" says which object the lines that follow are of; a line of numbers is a position and a
+
+def costs(text: str) -> Iterator[tuple[str, str, int]]:
+    """The object, the function, and the instructions in it, line by line.
+
+    Callgrind's format: "ob=" and "fn=" say what the lines that follow are of; a line of numbers is a position and a
     cost; the one behind "calls=" is the cost of what was called, which stands with the callee as well.
     """
-    name, own, of_call = WARM_UP, False, False
-    counted = {True: 0, False: 0}
+    thing, function, of_call = "", "", False
     for line in text.splitlines():
-        if found := re.match(r"desc: Trigger: Client Request: (.+)", line):
-            name = found[1]
-        elif line.startswith("ob="):
-            own = line[3:].startswith(engine)
+        if line.startswith("ob="):
+            thing = line[3:]
+        elif line.startswith("fn="):
+            function = line[3:]
         elif line.startswith("calls="):
             of_call = True
         elif line[:1].isdigit():
             if not of_call:
-                counted[own] += int(line.split()[1])
+                yield thing, function, int(line.split()[1])
             of_call = False
-    return name, Count(engine=counted[True], whole=counted[True] + counted[False])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.figures import print_table
-from benchmarks.guard.counting import ENGINE, dumps, read_dump
+from benchmarks.guard.counting import ENGINE, costs, dumps, read_dump
 from benchmarks.guard.operations import NOTHING, OPERATIONS
 from benchmarks.harness import end
 
@@ -20,22 +20,13 @@ LEAST: Final = 0.01
 HEAD: Final = ["function", "of", "instructions each time", "share"]
 
 
-def costs(text: str) -> Counter[tuple[str, str]]:
-    """Instructions of each function itself, by its name and the file of its object (see read_dump for the format)."""
+def functions(text: str) -> Counter[tuple[str, str]]:
+    """Instructions of each function itself, by its name and the file of its object."""
     found: Counter[tuple[str, str]] = Counter()
-    thing, function, of_call = "", "", False
-    for line in text.splitlines():
-        if line.startswith("ob="):
-            thing = Path(line[3:]).name.split(".")[0]
-        elif line.startswith("fn="):
-            # Cython's names say the module again, and the compiler's say what it made of a function.
-            function = re.sub(r"^__pyx_f\w*?_\d+_\w+?_(?=[a-z]+_)|\.(isra|part|constprop)\.\d+$|'\d+$", "", line[3:])
-        elif line.startswith("calls="):
-            of_call = True
-        elif line[:1].isdigit():
-            if not of_call:
-                found[function, thing] += int(line.split()[1])
-            of_call = False
+    for thing, function, instructions in costs(text):
+        # Cython's names say the module again, and the compiler's say what it made of a function.
+        name = re.sub(r"^__pyx_f\w*?_\d+_\w+?_(?=[a-z]+_)|\.(isra|part|constprop)\.\d+$|'\d+$", "", function)
+        found[name, Path(thing).name.split(".")[0]] += instructions
     return found
 
 
@@ -49,7 +40,7 @@ def table(found: Counter[tuple[str, str]], times: int) -> list[list[str]]:
 def show(name: str) -> int:
     rounds = [text for text in dumps([name]) if read_dump(text, ENGINE)[0] == name]
     least = min(rounds, key=lambda text: read_dump(text, ENGINE)[1].engine)
-    print_table(HEAD, table(costs(least), OPERATIONS[name].times))
+    print_table(HEAD, table(functions(least), OPERATIONS[name].times))
     return 0
 
 
