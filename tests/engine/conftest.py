@@ -4,9 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fastfan import Topic
 from tests.support.engine import IO_THREADS, Rig
-from tests.support.lane import Ends
 from tests.support.sockets import Pair, tcp_pair, unix_pair
 
 
@@ -41,9 +39,3 @@ def new_pair(request: pytest.FixtureRequest) -> Callable[..., Pair]:
     """Makes pairs of connected sockets: of both kinds, one after the other."""
     maker: Callable[..., Pair] = request.param
     return maker
-
-
-@pytest.fixture
-def ends(rig: Rig, topic: Topic) -> Ends:
-    """A publisher and a subscriber of the file's topic, on its rig with a lane."""
-    return Ends(rig, topic)

@@ -14,17 +14,6 @@ from tests.support.lane import LANE, Ends, send
 from tests.support.rawclient import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close_frame, frame
 from tests.support.sockets import unix_pair
 
-
-@pytest.fixture
-def rig(make_rig: Callable[..., Rig]) -> Rig:
-    return make_rig(lane_bytes=LANE)
-
-
-@pytest.fixture
-def topic(rig: Rig) -> Topic:
-    return rig.engine.topic("/lane")
-
-
 # --- taken ----------------------------------------------------------------------------------------------------------
 
 

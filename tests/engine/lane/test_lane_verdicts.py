@@ -12,17 +12,6 @@ from tests.support.lane import LANE, Ends, send
 from tests.support.rawclient import CLOSE, CONTINUATION, PING, TEXT, frame
 from tests.support.sockets import unix_pair
 
-
-@pytest.fixture
-def rig(make_rig: Callable[..., Rig]) -> Rig:
-    return make_rig(lane_bytes=LANE)
-
-
-@pytest.fixture
-def topic(rig: Rig) -> Topic:
-    return rig.engine.topic("/lane")
-
-
 WRONG_AT_THE_END = frame(b"aa\xff", TEXT)
 BAD_TEXTS = {
     "whole": [frame(b"\xff", TEXT)],
